@@ -1,0 +1,1 @@
+"""Decisions: from evidence to a verdict with reasons."""

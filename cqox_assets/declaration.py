@@ -1,0 +1,108 @@
+"""The declaration: what the analyst states in `study.yaml` before looking at results."""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from cqox_assets.errors import DeclarationError
+
+Scalar = str | int | float | bool
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Contrast(_Block):
+    """Which arms are compared."""
+
+    reference: Scalar | None = None
+    compared: tuple[Scalar, ...] = ()
+
+    @field_validator("compared", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, (str, int, float, bool)) else value
+
+
+class Guardrail(_Block):
+    """An outcome that must not get worse by more than `margin`, in its own units."""
+
+    margin: float = Field(0.0, ge=0)
+    direction: Literal["higher_is_better", "lower_is_better"] = "higher_is_better"
+
+
+class Money(_Block):
+    """What an effect is worth."""
+
+    value_per_unit: float | None = None
+    cost_per_treatment: float | None = Field(None, ge=0)
+    budget: float | None = Field(None, ge=0)
+    currency: str | None = None
+
+
+class Declaration(_Block):
+    """The content of `study.yaml`; every key is optional and beats inference and the domain profile."""
+
+    question: str | None = None
+    roles: Mapping[str, str | tuple[str, ...] | None] = Field(default_factory=dict)
+    design: (
+        Literal["trial", "observational", "panel", "cutoff", "instrument", "time_series", "network", "spatial"] | None
+    ) = None
+    direction: Literal["higher_is_better", "lower_is_better"] | None = None
+    unit_of_outcome: str | None = None
+    contrast: Contrast = Contrast()
+    cutoff: float | None = None
+    intervention_time: str | int | float | None = None
+    treated_unit: Scalar | None = None
+    minimum_effect: float | None = None
+    estimand: str | None = None
+    guardrails: Mapping[str, Guardrail] = Field(default_factory=dict)
+    thresholds: Mapping[str, float] = Field(default_factory=dict)
+    severities: Mapping[str, Literal["warn", "block"]] = Field(default_factory=dict)
+    money: Money = Money()
+    methods: tuple[str, ...] = ()
+    params: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+    missing: Literal["impute_indicator", "drop"] | None = None
+
+    @field_validator("intervention_time", mode="before")
+    @classmethod
+    def _text_of_date(cls, value: Any) -> Any:
+        return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def parse_declaration(text: str, source: str = "study.yaml") -> Declaration:
+    """Read a declaration from YAML.
+
+    Raises
+    ------
+    DeclarationError
+        If the text is no YAML mapping, or a key or value is not understood; the message names it.
+    """
+    try:
+        content = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" near line {where.line + 1}" if where is not None else ""
+        raise DeclarationError(f"{source} is not valid YAML{line}; correct the file and deliver it again") from error
+    if content is None:
+        return Declaration()
+    if not isinstance(content, Mapping):
+        raise DeclarationError(f"{source} must be a mapping of keys to values, found a {type(content).__name__}")
+    try:
+        return Declaration.model_validate(content)
+    except ValidationError as error:
+        raise DeclarationError(f"{source}: {_first_problem(error)}") from error
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors()[0]
+    where = ".".join(str(part) for part in problem["loc"])
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(where, Declaration.model_fields, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"known keys are {', '.join(Declaration.model_fields)}"
+        return f"key '{where}' is not known; {hint}"
+    return f"'{where}' is {problem.get('input')!r}: {problem['msg']}"

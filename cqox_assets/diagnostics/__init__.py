@@ -1,0 +1,1 @@
+"""Diagnostics: numbers that speak for or against an assumption."""

@@ -1,0 +1,1 @@
+"""Discovery: which estimators suit the study, and why."""

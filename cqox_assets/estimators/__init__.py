@@ -1,0 +1,1 @@
+"""The estimator catalogue: one file each."""

@@ -1,0 +1,1 @@
+"""Gates: what must hold before, and what is judged after, an estimate is made."""

@@ -1,0 +1,1 @@
+"""Ingestion: from a file of any common kind to one typed table."""

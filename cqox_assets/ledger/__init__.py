@@ -1,0 +1,1 @@
+"""Ledger: results rolled up over periods and domains."""

@@ -1,0 +1,1 @@
+"""Mapping: from a table and a declaration to a study whose columns have roles."""

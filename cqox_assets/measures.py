@@ -1,0 +1,230 @@
+"""The measures that gates judge: one definition, limit and severity each, used by every stage alike."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from cqox_assets.errors import CatalogError
+
+
+class Status(StrEnum):
+    """Of a gate, check or diagnostic; `not_run` is never counted as passed."""
+
+    PASS = "pass"
+    WARN = "warn"
+    FAIL = "fail"
+    NOT_RUN = "not_run"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number that speaks for or against an assumption.
+
+    Parameters
+    ----------
+    name, title : str
+        Stable name; the words that people read.
+    definition : str
+        What the number is, in one sentence.
+    direction : str
+        `above`: the value must be greater than the limit; `below`: less; `reported`: no limit, it only informs.
+    limit : float
+        Beyond it the status is `warn` (or `fail` when the severity is `block`).
+    fail_limit : float, optional
+        Beyond it the status is `fail` whatever the severity: so bad that the answer cannot be relied on.
+    severity : str
+        `warn` weighs in the verdict, `block` stops the run.
+    meaning, remedy : str
+        What a missed limit means, and what to do about it.
+    """
+
+    name: str
+    title: str
+    definition: str
+    direction: str = "reported"
+    limit: float = math.nan
+    fail_limit: float | None = None
+    severity: str = "warn"
+    meaning: str = ""
+    remedy: str = ""
+    reference: str = ""
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """A measure's value for one study or estimate, judged.
+
+    `value` is None when the measure could not be computed (`not_run`); `detail` is one sentence.
+    """
+
+    name: str
+    value: float | None
+    threshold: float | None
+    status: Status
+    detail: str
+    severity: str = "warn"
+    reference: str = ""
+
+
+MEASURES: Mapping[str, Measure] = {
+    measure.name: measure
+    for measure in (
+        Measure(
+            "rows", "Rows", "number of rows that can be analysed", "above", 49, severity="block",
+            meaning="There are too few rows to estimate anything.", remedy="Deliver at least 50 complete rows.",
+        ),
+        Measure(
+            "rows_per_arm", "Rows in the smallest arm", "number of rows in the smallest treatment arm", "above", 9,
+            severity="block", meaning="One arm is too small to compare.",
+            remedy="Deliver at least 10 rows per arm, or merge arms before delivery.",
+        ),
+        Measure(
+            "arms", "Treatment arms", "number of treatment arms with rows", "above", 1, severity="block",
+            meaning="Every row has the same treatment, so there is nothing to compare.",
+            remedy="Map a treatment column that varies in study.yaml under roles: treatment.",
+        ),
+        Measure(
+            "outcome_levels", "Distinct outcome values", "number of distinct outcome values", "above", 1,
+            severity="block", meaning="The outcome is the same in every row.",
+            remedy="Map an outcome that varies in study.yaml under roles: outcome.",
+        ),
+        Measure(
+            "treatment_confidence", "Confidence in the treatment column",
+            "how sure the mapping of the treatment is, 0 to 1", "above", 0.6, severity="block",
+            meaning="It is not certain which column is the treatment.",
+            remedy="Confirm it in study.yaml: roles: {treatment: <column>}.",
+        ),
+        Measure(
+            "outcome_confidence", "Confidence in the outcome column",
+            "how sure the mapping of the outcome is, 0 to 1", "above", 0.6, severity="block",
+            meaning="It is not certain which column is the outcome.",
+            remedy="Confirm it in study.yaml: roles: {outcome: <column>}.",
+        ),
+        Measure(
+            "duplicated_unit_periods", "Duplicated unit-periods", "rows that repeat a unit in the same period",
+            "below", 1, severity="block", meaning="A unit appears twice in one period.",
+            remedy="Deliver one row per unit and period.",
+        ),
+        Measure(
+            "missing_share", "Missing cells", "share of cells that were missing before preparation", "below", 0.3,
+            meaning="Much of the table had to be imputed or dropped.",
+            remedy="Check the source, or state missing: drop in study.yaml and compare.",
+        ),
+        Measure(
+            "duplicate_rows", "Duplicate rows", "share of rows that repeat another row in every column", "below", 0.5,
+            meaning="Most rows are copies of others; standard errors would be too small.",
+            remedy="Remove copies, or map the repeated unit as cluster.",
+        ),
+        Measure(
+            "raw_smd", "Raw imbalance", "largest difference of covariate means over the pooled SD, unadjusted",
+            reference="Austin 2009, doi:10.1002/sim.3697",
+        ),
+        Measure(
+            "vif", "Variance inflation", "largest variance inflation factor of the covariates", "below", 10,
+            meaning="Covariates are almost linear combinations of one another.",
+            remedy="Leave out one of the named covariates; the effect is still estimable, its adjustment is noisy.",
+            reference="Belsley, Kuh & Welsch 1980, doi:10.1002/0471725153",
+        ),
+        Measure(
+            "adjusted_smd", "Imbalance after adjustment",
+            "largest difference of covariate means over the pooled SD, after the estimator's weights or matches",
+            "below", 0.1, 0.25, meaning="The groups still differ after adjustment.",
+            remedy="Trim to the common support, add covariates or use a more flexible propensity model.",
+            reference="Austin 2009, doi:10.1002/sim.3697",
+        ),
+        Measure(
+            "overlap", "Overlap", "share of units whose propensity lies in the range common to all arms "
+            "(1st to 99th percentile)", "above", 0.8, 0.5,
+            meaning="Many units have no comparable unit in the other arm, so the answer rests on extrapolation.",
+            remedy="Restrict the study to comparable units (trim), or ask for the effect on the treated.",
+            reference="Crump et al. 2009, doi:10.1093/biomet/asn055",
+        ),
+        Measure(
+            "effective_sample_size", "Effective sample size",
+            "(sum w)^2 / sum w^2 over n, in the smallest arm", "above", 0.7, 0.1,
+            meaning="Few units carry most of the weight.", remedy="Trim extreme propensities or use overlap weights.",
+            reference="Kish 1965",
+        ),
+        Measure(
+            "weight_range", "Largest weight", "largest weight over the mean weight, within arm", "below", 20, 100,
+            meaning="A single unit can move the answer.", remedy="Trim extreme propensities or use overlap weights.",
+            reference="Cole & Hernan 2008, doi:10.1093/aje/kwn164",
+        ),
+        Measure(
+            "matched_share", "Matched share", "matched treated units over treated units", "above", 0.8, 0.5,
+            meaning="Many treated units found no match, so the answer is about a part of them.",
+            remedy="Widen the caliper or allow replacement, and read the effect as that of the matched.",
+            reference="Rosenbaum & Rubin 1985, doi:10.1080/00031305.1985.10479383",
+        ),
+        Measure(
+            "stratum_arms", "Rows per stratum and arm", "rows in the smallest arm of any propensity stratum",
+            "above", 4, 0, meaning="A stratum compares almost nobody with somebody.",
+            remedy="Use fewer strata, or trim to the common support.",
+            reference="Rosenbaum & Rubin 1984, doi:10.1080/01621459.1984.10478078",
+        ),
+        Measure(
+            "e_value_limit", "E-value of the interval",
+            "risk-ratio strength a hidden confounder needs with both treatment and outcome to move the interval to "
+            "the null", "above", 1.25, meaning="A weak hidden confounder could explain the result away.",
+            remedy="Measure and map the likeliest confounders, or run a trial.",
+            reference="VanderWeele & Ding 2017, doi:10.7326/M16-2607",
+        ),
+    )
+}  # fmt: skip
+
+
+def judge(
+    name: str,
+    value: float | None,
+    *,
+    thresholds: Mapping[str, float] | None = None,
+    severities: Mapping[str, str] | None = None,
+    detail: str = "",
+) -> Diagnostic:
+    """Judge a value against its measure.
+
+    Parameters
+    ----------
+    name : str
+        A key of `MEASURES`.
+    value : float or None
+        The value; None or a non-finite number means that it could not be computed.
+    thresholds, severities : mapping, optional
+        Limits and severities that replace the measure's own, from profile or declaration.
+        `<name>_fail` replaces the fail limit.
+    detail : str
+        What a reader should know beyond the number, such as the covariate that is worst.
+
+    Returns
+    -------
+    Diagnostic
+        With status `not_run` when there is no value.
+
+    Raises
+    ------
+    CatalogError
+        If the measure is not known.
+    """
+    if name not in MEASURES:
+        raise CatalogError(f"measure '{name}' is not known; known are {', '.join(MEASURES)}")
+    measure, limits = MEASURES[name], thresholds or {}
+    severity = (severities or {}).get(name, measure.severity)
+    limit, fail_limit = limits.get(name, measure.limit), limits.get(f"{name}_fail", measure.fail_limit)
+    threshold = None if math.isnan(limit) else float(limit)
+    if value is None or math.isnan(value):
+        return Diagnostic(
+            name, None, threshold, Status.NOT_RUN, detail or "could not be computed", severity, measure.reference
+        )
+    sign = -1.0 if measure.direction == "below" else 1.0
+    status = Status.PASS
+    if measure.direction != "reported" and threshold is not None:
+        if not sign * value > sign * threshold:
+            status = Status.FAIL if severity == "block" else Status.WARN
+        if fail_limit is not None and not sign * value > sign * fail_limit:
+            status = Status.FAIL
+    sentence = detail or measure.definition
+    if status in (Status.WARN, Status.FAIL):
+        sentence = f"{measure.meaning} {sentence[0].upper()}{sentence[1:].rstrip('.')}. {measure.remedy}"
+    finite = float(value) if math.isfinite(value) else math.copysign(1e308, value)
+    return Diagnostic(name, finite, threshold, status, sentence, severity, measure.reference)

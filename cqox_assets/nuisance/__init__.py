@@ -1,0 +1,1 @@
+"""Nuisance: propensity and outcome models, fitted once per study and shared."""

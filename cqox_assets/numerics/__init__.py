@@ -1,0 +1,1 @@
+"""Shared mathematics: arrays in, arrays out; knows no study and no estimator."""

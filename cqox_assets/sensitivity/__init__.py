@@ -1,0 +1,1 @@
+"""The sensitivity catalogue: one question each."""

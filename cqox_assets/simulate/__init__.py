@@ -1,0 +1,1 @@
+"""Simulated designs with a known effect."""

@@ -1,0 +1,365 @@
+"""What a catalogue entry says about itself, the parameters it takes and the context it runs in."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+
+from cqox_assets.errors import CatalogError, ContractError
+from cqox_assets.measures import Diagnostic, judge
+from cqox_assets.result import (
+    Assumption,
+    Effect,
+    EffectEstimate,
+    Failure,
+    Nuisance,
+    Outcome,
+    Refusal,
+    Sample,
+    SensitivityResult,
+)
+from cqox_assets.study import Role, Study, TreatmentKind
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class CommonParams:
+    """Parameters that every estimator has; an entry's own parameters extend it.
+
+    Parameters
+    ----------
+    level : float
+        Confidence level of intervals, between 0 and 1.
+    inference : str
+        `analytic` (the estimator's own), `bootstrap` (rows) or `cluster_bootstrap` (clusters).
+    draws : int
+        Bootstrap draws.
+    seed : int
+        Seed of everything random.
+    folds : int
+        Cross-fitting folds.
+    repeats : int
+        Repetitions of cross-fitting with different folds; the median is reported.
+    nuisance : str
+        Learner of propensity and outcome models.
+    estimand : str, optional
+        One of the entry's estimands; its first one by default.
+    trim : float, optional
+        Rows with a propensity below `trim` or above 1 - `trim` are left out; None leaves all in.
+    """
+
+    level: float = 0.95
+    inference: Literal["analytic", "bootstrap", "cluster_bootstrap"] = "analytic"
+    draws: int = 2000
+    seed: int = 0
+    folds: int = 5
+    repeats: int = 1
+    nuisance: Literal["stack", "linear", "spline", "boosting", "random_forest"] = "stack"
+    estimand: str | None = None
+    trim: float | None = None
+
+    def __post_init__(self) -> None:
+        checks = {
+            "level": (0 < self.level < 1, "between 0 and 1"),
+            "draws": (self.draws >= 2, "at least 2"),
+            "folds": (self.folds >= 2, "at least 2"),
+            "repeats": (self.repeats >= 1, "at least 1"),
+            "trim": (self.trim is None or 0 <= self.trim < 0.5, "between 0 and 0.5"),
+        }
+        for name, (holds, wanted) in checks.items():
+            if not holds:
+                raise CatalogError(f"parameter '{name}' is {getattr(self, name)}; it must be {wanted}")
+        for item in fields(self):
+            allowed = getattr(item.type, "__args__", ()) if getattr(item.type, "__origin__", None) is Literal else ()
+            if allowed and getattr(self, item.name) not in allowed:
+                raise CatalogError(
+                    f"parameter '{item.name}' is {getattr(self, item.name)!r}; allowed are {', '.join(map(str, allowed))}"
+                )
+
+
+def build_params(kind: type[CommonParams], values: Mapping[str, Any]) -> CommonParams:
+    """Build parameters from keywords.
+
+    Raises
+    ------
+    CatalogError
+        If a keyword is not a parameter of the entry or a value is out of range.
+    """
+    known = {item.name for item in fields(kind)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise CatalogError(f"parameter '{unknown[0]}' is not known; known are {', '.join(sorted(known))}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise CatalogError(f"a parameter has a value of the wrong type: {error}") from error
+
+
+@dataclass
+class Context:
+    """What an entry may use besides its study: shared nuisances, other entries and a time budget.
+
+    Parameters
+    ----------
+    nuisance : mapping of str to DataFrame, or Nuisance, optional
+        Shared cross-fitted predictions of this very study.
+    runner : callable, optional
+        Runs another estimator: name, study, parameter values -> outcome.
+    budget_seconds : float, optional
+        How long the entry may take; `left()` says what remains.
+    arm : str
+        Compared arm of the contrast that is being estimated; the key into shared nuisances.
+    """
+
+    nuisance: Nuisance | None = None
+    runner: "Callable[[str, Study, Mapping[str, Any]], Outcome] | None" = None
+    budget_seconds: float | None = None
+    arm: str | None = None
+    started: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def fresh(cls) -> "Context":
+        """Return a context with nothing shared."""
+        return cls()
+
+    def left(self) -> float:
+        """Seconds that remain of the budget; infinite without one."""
+        if self.budget_seconds is None:
+            return float("inf")
+        return self.budget_seconds - (time.monotonic() - self.started)
+
+    def shared(self, study: Study, params: CommonParams) -> pd.DataFrame | None:
+        """Return the shared predictions for this contrast if they are what `params` asks for, else None."""
+        held = self.nuisance
+        if held is None or params.repeats != 1:
+            return None
+        if (held.learner, held.seed, held.folds) != (params.nuisance, params.seed, params.folds):
+            return None
+        arm = self.arm if self.arm is not None else (study.arms[1] if len(study.arms) > 1 else "")
+        frame = held.predictions.get(arm)
+        return frame if frame is not None and len(frame) == len(study) else None
+
+
+Run = Callable[[Study, Any, Context], EffectEstimate | Refusal]
+
+ASSUMPTIONS: Mapping[str, Assumption] = {
+    item.name: item
+    for item in (
+        Assumption("random_assignment", "Treatment was assigned at random.", True, ("raw_smd",)),
+        Assumption("no_interference", "One unit's treatment does not change another unit's outcome."),
+        Assumption("unconfoundedness", "Given the covariates, treatment is as good as random."),
+        Assumption("positivity", "Every unit could have had either treatment.", True, ("overlap",)),
+        Assumption(
+            "propensity_model", "The propensity model balances the covariates.", True, ("adjusted_smd", "weight_range")
+        ),
+        Assumption("outcome_model", "The outcome model is right on average over the target units."),
+        Assumption("linearity", "Outcome depends linearly on treatment and covariates, with one common effect."),
+        Assumption("consistency", "The treatment is well defined: what was observed is what would be given."),
+    )
+}
+
+
+@dataclass(frozen=True)
+class EstimatorSpec:
+    """One estimator of the catalogue.
+
+    Parameters
+    ----------
+    name, title : str
+        File name of the entry; the words that people read.
+    family : str
+        experiment, adjustment, weighting, matching, machine_learning, ...
+    estimands : tuple of Estimand
+        The first is the default; `params.estimand` chooses another.
+    requires, accepts : frozenset of Role
+        Roles without which it refuses; roles that it uses when they are there. `weight` and `cluster` are
+        honoured when listed here and refused by name otherwise.
+    treatment : tuple of TreatmentKind
+        Codings that it can run on; several arms are run as contrasts against the reference arm.
+    invariances : tuple of str
+        Changes of the input that must not change the answer: `row_order`, `affine_outcome`, `relabelled_arms`,
+        `duplicated_rows`; the contract tests check them.
+    diagnostics, tables : tuple of str
+        Measures and named tables that an estimate carries.
+    truths : tuple of str
+        Simulated designs whose effect it must recover.
+    breaks : tuple of str
+        Simulated designs where its assumptions fail and a named diagnostic must warn.
+    oracle : tuple of str
+        Methods of the reference files that it is pinned to.
+    applicable : callable, optional
+        Study -> (fits, reason in words, rank 0 to 1); used by the method plan.
+    cost : str
+        `light` or `heavy`: the size of its pod and its pool.
+    """
+
+    name: str
+    title: str
+    family: str
+    estimands: tuple[str, ...]
+    run: Run
+    requires: frozenset[Role] = frozenset({Role.OUTCOME, Role.TREATMENT})
+    accepts: frozenset[Role] = frozenset({Role.COVARIATES, Role.WEIGHT, Role.CLUSTER})
+    treatment: tuple[TreatmentKind, ...] = (TreatmentKind.BINARY, TreatmentKind.CATEGORICAL)
+    aliases: tuple[str, ...] = ()
+    invariances: tuple[str, ...] = ("row_order", "affine_outcome")
+    assumptions: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    diagnostics: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
+    truths: tuple[str, ...] = ()
+    breaks: tuple[str, ...] = ()
+    oracle: tuple[str, ...] = ()
+    applicable: Callable[[Study], tuple[bool, str, float]] | None = None
+    params: type[CommonParams] = CommonParams
+    cost: Literal["light", "heavy"] = "light"
+    version: str = "1"
+
+    def refuse(self, code: str, reason: str, remedy: str) -> Refusal:
+        """Return a refusal in this entry's name."""
+        return Refusal(self.name, code, reason, remedy)
+
+    def estimand(self, params: CommonParams) -> str:
+        """Return the estimand that the parameters ask for.
+
+        Raises
+        ------
+        CatalogError
+            If the entry does not offer it.
+        """
+        chosen = params.estimand or self.estimands[0]
+        if chosen not in self.estimands:
+            raise CatalogError(
+                f"parameter 'estimand' of {self.name} is '{chosen}'; allowed are {', '.join(self.estimands)}"
+            )
+        return str(chosen)
+
+    def judge(self, study: Study, name: str, value: float | None, detail: str = "") -> Diagnostic:
+        """Judge a measure by the study's limits."""
+        return judge(name, value, thresholds=study.thresholds, severities=study.severities, detail=detail)
+
+    def estimate(
+        self,
+        study: Study,
+        effects: Sequence[Effect],
+        *,
+        inference: str,
+        diagnostics: Sequence[Diagnostic] = (),
+        tables: Mapping[str, pd.DataFrame] | None = None,
+        notices: Sequence[str] = (),
+        used: int | None = None,
+        dropped: Mapping[str, int] | None = None,
+        effective_size: float | None = None,
+    ) -> EffectEstimate:
+        """Assemble an estimate; what the study knows (arms, clusters, dropped rows) is filled in."""
+        missing = sorted(set(self.diagnostics) - {item.name for item in diagnostics})
+        if missing:
+            raise ContractError(f"{self.name}: declared diagnostic '{missing[0]}' was not returned")
+        clusters = study.codes(Role.CLUSTER)
+        per_arm: dict[str, int] = {}
+        if study.arms and study.has(Role.TREATMENT):
+            codes = study.column(Role.TREATMENT)
+            per_arm = {arm: int((codes == code).sum()) for code, arm in enumerate(study.arms)}
+        return EffectEstimate(
+            estimator=self.name,
+            version=self.version,
+            effects=tuple(effects),
+            inference=inference,
+            sample=Sample(
+                used=len(study) if used is None else used,
+                dropped={**study.dropped, **(dropped or {})},
+                per_arm=per_arm,
+                clusters=None if clusters is None else int(clusters.max()) + 1,
+                effective_size=effective_size,
+            ),
+            diagnostics=tuple(diagnostics),
+            assumptions=tuple(ASSUMPTIONS[name] for name in self.assumptions),
+            tables=dict(tables or {}),
+            notices=tuple(notices),
+        )
+
+
+@dataclass(frozen=True)
+class SensitivitySpec:
+    """One sensitivity question: `run(study, results, params, context)` answers it for one estimate of `results`.
+
+    `applies_to` holds estimator names or estimands; empty means every estimate.
+    """
+
+    name: str
+    title: str
+    question: str
+    run: Callable[[Study, "EffectEstimate", Any, Context], SensitivityResult | Refusal]
+    applies_to: tuple[str, ...] = ()
+    reference: str = ""
+    params: type[CommonParams] = CommonParams
+    cost: Literal["light", "heavy"] = "light"
+    version: str = "1"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a figure may draw from: the study and the results that exist for it."""
+
+    study: Study
+    estimates: Mapping[str, EffectEstimate | Refusal | Failure] = field(default_factory=dict)
+    nuisance: Nuisance | None = None
+    sensitivity: Mapping[str, SensitivityResult | Refusal | Failure] = field(default_factory=dict)
+    plan: tuple[str, ...] = ()
+
+    def answered(self) -> dict[str, EffectEstimate]:
+        """Estimates that are neither refusals nor failures, in plan order."""
+        order = {name: rank for rank, name in enumerate(self.plan)}
+        found = {name: item for name, item in self.estimates.items() if isinstance(item, EffectEstimate)}
+        return dict(sorted(found.items(), key=lambda pair: (order.get(pair[0], len(order)), pair[0])))
+
+    def first_with(self, table: str) -> EffectEstimate | None:
+        """Return the first estimate in plan order that carries the table."""
+        return next((item for item in self.answered().values() if table in item.tables), None)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A drawn figure: the figure, the tidy frame that was drawn, a caption with the numbers, and alt text."""
+
+    figure: "Figure"
+    data: pd.DataFrame
+    caption: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class FigureSpec:
+    """One figure: the question it answers, what it needs and how it is drawn.
+
+    `needs` holds stages (`estimates`, `nuisance`), roles or table names; unmet needs give no figure and a reason.
+    """
+
+    name: str
+    title: str
+    question: str
+    draw: Callable[[Inputs, str], Drawing]
+    needs: tuple[str, ...] = ("estimates",)
+    family: str = "diagnostics"
+    forms: tuple[str, ...] = ("2d",)
+    reference: str = ""
+    version: str = "1"
+
+    def unmet(self, inputs: Inputs) -> str | None:
+        """Return why the figure cannot be drawn from these inputs, or None."""
+        for need in self.needs:
+            if need == "estimates":
+                found: Any = inputs.answered()
+            elif need == "nuisance":
+                found = inputs.nuisance
+            elif need in list(Role):
+                found = inputs.study.has(Role(need))
+            else:
+                found = inputs.first_with(need)
+            if not found:
+                return f"needs {need}, which no result of this study has"
+        return None

@@ -1,0 +1,259 @@
+"""The study: a validated frame with its roles; the only input of an estimator."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cqox_assets.declaration import Declaration
+from cqox_assets.errors import MappingError
+
+
+class Role(StrEnum):
+    """What a column is for."""
+
+    OUTCOME = "outcome"
+    TREATMENT = "treatment"
+    UNIT = "unit"
+    TIME = "time"
+    WEIGHT = "weight"
+    COHORT = "cohort"
+    COVARIATES = "covariates"
+    INSTRUMENTS = "instruments"
+    RUNNING_VARIABLE = "running_variable"
+    CLUSTER = "cluster"
+    MEDIATOR = "mediator"
+    DOSE = "dose"
+    COST = "cost"
+    LATITUDE = "latitude"
+    LONGITUDE = "longitude"
+    TREATMENT_PROXY = "treatment_proxy"
+    OUTCOME_PROXY = "outcome_proxy"
+    POPULATION = "population"
+    PROPENSITY = "propensity"
+    SUBGROUP = "subgroup"
+    PRE_OUTCOME = "pre_outcome"
+    PAIR = "pair"
+    STRATUM = "stratum"
+    OFFSET = "offset"
+    EVENT = "event"
+    GUARDRAILS = "guardrails"
+
+
+class TreatmentKind(StrEnum):
+    """How the treatment column is coded in a study."""
+
+    NONE = "none"
+    BINARY = "binary"
+    CATEGORICAL = "categorical"
+    CONTINUOUS = "continuous"
+
+
+@dataclass(frozen=True)
+class Study:
+    """One data set with the roles of its columns and its declaration.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Analysis-ready rows. Outcome and covariates are float64 without missing values; a treatment with
+        arms is coded 0, 1, ..., in the order of `arms`; cluster, unit, stratum and subgroup keep their labels.
+    roles : mapping of Role to tuple of str
+        Columns that play each role. Covariates list the encoded columns (dummies, missingness indicators).
+    arms : tuple of str
+        Labels of the treatment arms, reference first; empty if the treatment is continuous or not mapped.
+    tables : mapping of str to DataFrame
+        Side tables, such as `edges`.
+    declaration : Declaration
+        What the analyst stated before looking at results.
+    thresholds, severities : mapping
+        Measure name to the limit, and to `warn` or `block`, where the profile or declaration changes the default.
+    confidence : mapping of Role to float
+        How sure the mapping of a role is, 0 to 1; a role that a person stated has 1.
+    dropped : mapping of str to int
+        Reason to number of rows that preparation removed.
+    labels : mapping of str to str
+        Column to the label that people read in figures; a column without an entry is its own label.
+    """
+
+    frame: pd.DataFrame
+    roles: Mapping[Role, tuple[str, ...]]
+    arms: tuple[str, ...] = ()
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    declaration: Declaration = field(default_factory=Declaration)
+    domain: str = "general"
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    severities: Mapping[str, str] = field(default_factory=dict)
+    confidence: Mapping[Role, float] = field(default_factory=dict)
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for role, names in self.roles.items():
+            for name in names:
+                if name not in self.frame.columns:
+                    raise MappingError(
+                        f"role '{role}' names column '{name}', which the table does not have; "
+                        f"its columns are {', '.join(map(str, self.frame.columns[:20]))}"
+                    )
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def has(self, role: Role) -> bool:
+        """Whether at least one column plays the role."""
+        return bool(self.roles.get(role))
+
+    def names(self, role: Role) -> tuple[str, ...]:
+        """Columns that play the role, possibly none."""
+        return tuple(self.roles.get(role, ()))
+
+    def name(self, role: Role) -> str:
+        """Return the one column that plays the role.
+
+        Raises
+        ------
+        MappingError
+            If no column or more than one column plays it.
+        """
+        names = self.names(role)
+        if len(names) != 1:
+            found = f"columns {', '.join(names)}" if names else "no column"
+            raise MappingError(f"role '{role}' needs exactly one column, found {found}; state it in study.yaml")
+        return names[0]
+
+    def column(self, role: Role) -> np.ndarray:
+        """Values of the role's one column as a float64 array of shape (n,)."""
+        return self._floats([self.name(role)])[:, 0]
+
+    def matrix(self, role: Role = Role.COVARIATES) -> np.ndarray:
+        """Values of the role's columns as a float64 array of shape (n, k); k may be 0."""
+        return self._floats(list(self.names(role)))
+
+    def codes(self, role: Role) -> np.ndarray | None:
+        """Integer codes 0..G-1 of the role's column, or None when nothing plays it."""
+        if not self.has(role):
+            return None
+        return np.asarray(pd.factorize(self.frame[self.name(role)], sort=True)[0])
+
+    def weights(self) -> np.ndarray | None:
+        """Sampling weights scaled to mean one, or None when no column plays the role."""
+        if not self.has(Role.WEIGHT):
+            return None
+        weight = self.column(Role.WEIGHT)
+        if not np.all(np.isfinite(weight)) or weight.min() < 0 or weight.sum() == 0:
+            raise MappingError(
+                f"weight column '{self.name(Role.WEIGHT)}' has negative or missing values; "
+                "sampling weights must be zero or positive"
+            )
+        return np.asarray(weight / weight.mean())
+
+    def label(self, column: str) -> str:
+        """Return the name of a column as people read it."""
+        return self.labels.get(column, column)
+
+    @property
+    def treatment_kind(self) -> TreatmentKind:
+        """How the treatment is coded."""
+        if not self.has(Role.TREATMENT):
+            return TreatmentKind.NONE
+        if not self.arms:
+            return TreatmentKind.CONTINUOUS
+        return TreatmentKind.BINARY if len(self.arms) <= 2 else TreatmentKind.CATEGORICAL
+
+    def contrasts(self) -> Iterator[tuple[str, "Study"]]:
+        """Yield (arm label, study of that arm and the reference arm) for every arm but the reference."""
+        if len(self.arms) <= 2:
+            yield (self.arms[1] if len(self.arms) == 2 else "", self)
+            return
+        name = self.name(Role.TREATMENT)
+        codes = self.frame[name].to_numpy()
+        for code, arm in enumerate(self.arms[1:], start=1):
+            part = self.frame.loc[(codes == 0) | (codes == code)].reset_index(drop=True)
+            part[name] = (part[name] == code).astype(float)
+            yield arm, replace(self, frame=part, arms=(self.arms[0], arm))
+
+    def take(self, rows: np.ndarray) -> "Study":
+        """Return the study of the given rows (positions or boolean mask), in that order."""
+        return replace(self, frame=self.frame.iloc[np.asarray(rows)].reset_index(drop=True))
+
+    def with_column(self, name: str, values: np.ndarray, role: Role) -> "Study":
+        """Return a copy in which a column holds `values` and plays `role` alone."""
+        frame = self.frame.copy(deep=False)
+        frame[name] = values
+        return replace(self, frame=frame, roles={**self.roles, role: (name,)})
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of rows, roles, arms, side tables, declaration and limits: equal studies have equal fingerprints."""
+        digest = hashlib.sha256(_frame_hash(self.frame))
+        for name in sorted(self.tables):
+            digest.update(name.encode() + _frame_hash(self.tables[name]))
+        facts = {
+            "roles": {str(role): list(names) for role, names in sorted(self.roles.items())},
+            "arms": self.arms,
+            "declaration": self.declaration.model_dump(mode="json"),
+            "thresholds": dict(sorted(self.thresholds.items())),
+            "severities": dict(sorted(self.severities.items())),
+            "domain": self.domain,
+        }
+        digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
+        return digest.hexdigest()[:32]
+
+    def facts(self) -> dict[str, Any]:
+        """Return everything but the rows, ready for JSON."""
+        return {
+            "roles": {str(role): list(names) for role, names in self.roles.items()},
+            "arms": list(self.arms),
+            "declaration": self.declaration.model_dump(mode="json"),
+            "domain": self.domain,
+            "thresholds": dict(self.thresholds),
+            "severities": dict(self.severities),
+            "confidence": {str(role): float(value) for role, value in self.confidence.items()},
+            "dropped": {reason: int(rows) for reason, rows in self.dropped.items()},
+            "labels": dict(self.labels),
+            "notices": list(self.notices),
+            "fingerprint": self.fingerprint,
+        }
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any], frame: pd.DataFrame, tables: Mapping[str, pd.DataFrame]) -> "Study":
+        """Rebuild a study from `facts` and its frames."""
+        return cls(
+            frame=frame,
+            roles={Role(role): tuple(names) for role, names in facts["roles"].items()},
+            arms=tuple(facts["arms"]),
+            tables=dict(tables),
+            declaration=Declaration.model_validate(facts["declaration"]),
+            domain=facts["domain"],
+            thresholds=facts["thresholds"],
+            severities=facts["severities"],
+            confidence={Role(role): value for role, value in facts["confidence"].items()},
+            dropped=facts["dropped"],
+            labels=facts["labels"],
+            notices=tuple(facts["notices"]),
+        )
+
+    def _floats(self, names: list[str]) -> np.ndarray:
+        try:
+            return np.ascontiguousarray(self.frame[names].to_numpy(dtype=np.float64, na_value=np.nan))
+        except (TypeError, ValueError) as error:
+            texts = [name for name in names if not pd.api.types.is_numeric_dtype(self.frame[name])]
+            raise MappingError(
+                f"column {', '.join(texts) or names} is not numeric ({error}); prepare the study before estimating"
+            ) from error
+
+
+def _frame_hash(frame: pd.DataFrame) -> bytes:
+    """Hash values and column names; the index and the order of columns do not matter, the order of rows does."""
+    ordered = frame[sorted(frame.columns, key=str)]
+    digest = hashlib.sha256(json.dumps([str(name) for name in ordered.columns]).encode())
+    digest.update(pd.util.hash_pandas_object(ordered, index=False).to_numpy().tobytes())
+    return digest.digest()

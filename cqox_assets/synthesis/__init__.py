@@ -1,0 +1,1 @@
+"""Synthesis: what all results say together."""

@@ -1,0 +1,1 @@
+"""Resources: settings, storage, reports; knows no asset."""

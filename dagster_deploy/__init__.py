@@ -1,0 +1,1 @@
+"""Deployment: the definitions, the web server and its settings."""
