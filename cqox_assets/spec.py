@@ -76,9 +76,8 @@ class CommonParams:
         for item in fields(self):
             allowed = getattr(item.type, "__args__", ()) if getattr(item.type, "__origin__", None) is Literal else ()
             if allowed and getattr(self, item.name) not in allowed:
-                raise CatalogError(
-                    f"parameter '{item.name}' is {getattr(self, item.name)!r}; allowed are {', '.join(map(str, allowed))}"
-                )
+                listed = ", ".join(map(str, allowed))
+                raise CatalogError(f"parameter '{item.name}' is {getattr(self, item.name)!r}; allowed are {listed}")
 
 
 def build_params(kind: type[CommonParams], values: Mapping[str, Any]) -> CommonParams:

@@ -144,7 +144,7 @@ class Study:
         return np.asarray(pd.factorize(self.frame[self.name(role)], sort=True)[0])
 
     def weights(self) -> np.ndarray | None:
-        """Sampling weights scaled to mean one, or None when no column plays the role."""
+        """Return sampling weights scaled to mean one, or None when no column plays the role."""
         if not self.has(Role.WEIGHT):
             return None
         weight = self.column(Role.WEIGHT)
