@@ -1,0 +1,239 @@
+"""Runs a catalogue entry on a study: roles, arms, bootstrap and bugs are handled here, once."""
+
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cqox_assets.catalog import entry_named, load_estimators
+from cqox_assets.errors import CatalogError, CqoxError, MappingError
+from cqox_assets.measures import Diagnostic, Status
+from cqox_assets.numerics.bootstrap import resampled_rows
+from cqox_assets.numerics.inference import draws_effect
+from cqox_assets.result import Effect, EffectEstimate, Failure, Outcome, Refusal, with_provenance
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, build_params
+from cqox_assets.study import Role, Study, TreatmentKind
+
+_MUST_HONOUR = (Role.WEIGHT, Role.CLUSTER)
+_SEVERITY = {Status.PASS: 0, Status.NOT_RUN: 1, Status.WARN: 2, Status.FAIL: 3}
+
+
+def run_estimator(
+    spec: EstimatorSpec, study: Study, params: CommonParams | None = None, context: Context | None = None
+) -> EffectEstimate | Refusal:
+    """Run one estimator on one study.
+
+    Roles that are missing or that the estimator cannot honour become a refusal; several arms become one
+    contrast each against the reference arm, never an average; `inference` of the parameters may replace the
+    analytic standard errors by resampling.
+    """
+    params = spec.params() if params is None else params
+    context = Context.fresh() if context is None else context
+    started = time.perf_counter()
+    outcome = _refuse_early(spec, study) or _run_contrasts(spec, study, params, context)
+    if isinstance(outcome, EffectEstimate) and params.inference != "analytic":
+        outcome = _resample(spec, study, params, context, outcome)
+    facts = {
+        "fingerprint": study.fingerprint,
+        "params": asdict(params),
+        "seed": params.seed,
+        "seconds": round(time.perf_counter() - started, 6),
+    }
+    return with_provenance(outcome, **facts)  # type: ignore[return-value]
+
+
+def run_guarded(
+    spec: EstimatorSpec,
+    study: Study,
+    params: Mapping[str, Any] | None = None,
+    context: Context | None = None,
+    run_id: str = "",
+) -> Outcome:
+    """Run one estimator and turn a bug into a `Failure`; the one place that catches broadly.
+
+    `study.yaml` may pin methods (others are refused as `not_selected`) and parameters per estimator.
+    """
+    declared = study.declaration
+    if declared.methods and spec.name not in declared.methods:
+        return Refusal(
+            spec.name,
+            "not_selected",
+            "study.yaml pins other methods",
+            f"add '{spec.name}' to methods in study.yaml",
+            {"fingerprint": study.fingerprint},
+        )
+    try:
+        values = {**declared.params.get(spec.name, {}), **(params or {})}
+        if declared.estimand in spec.estimands and "estimand" not in values:
+            values["estimand"] = declared.estimand
+        return run_estimator(spec, study, build_params(spec.params, values), context)
+    except (CatalogError, MappingError) as error:
+        return Refusal(
+            spec.name, error.code, error.message, "correct study.yaml or the run config",
+            {"fingerprint": study.fingerprint},
+        )  # fmt: skip
+    except Exception as error:  # a bug must become a recorded Failure, never a lost run
+        return Failure(
+            spec.name, f"{type(error).__name__}: {error}", traceback.format_exc(), run_id,
+            {"fingerprint": study.fingerprint},
+        )  # fmt: skip
+
+
+def runner_for(context: Context | None = None) -> Context:
+    """Return a context whose `runner` runs any estimator of the catalogue by name, without shared nuisances."""
+
+    def run(name: str, study: Study, values: Mapping[str, Any]) -> Outcome:
+        spec = entry_named(load_estimators(), name)
+        return run_guarded(spec, study, values)
+
+    return replace(context or Context.fresh(), runner=run)
+
+
+def _refuse_early(spec: EstimatorSpec, study: Study) -> Refusal | None:
+    for role in sorted(spec.requires):
+        if not study.has(role):
+            return spec.refuse(
+                "missing_role",
+                f"no column plays the role '{role}'",
+                f"map it in study.yaml: roles: {{{role}: <column>}}",
+            )
+    for role in _MUST_HONOUR:
+        if study.has(role) and role not in spec.accepts | spec.requires:
+            return spec.refuse(
+                f"{role}_not_supported",
+                f"this estimator cannot use the {role} column '{study.name(role)}'",
+                f"unmap the role '{role}' in study.yaml if it may be ignored, or use another estimator",
+            )
+    if Role.TREATMENT in spec.requires:
+        return _refuse_treatment(spec, study)
+    return None
+
+
+def _refuse_treatment(spec: EstimatorSpec, study: Study) -> Refusal | None:
+    if study.treatment_kind not in spec.treatment:
+        return spec.refuse(
+            "treatment_kind",
+            f"the treatment is {study.treatment_kind}, this estimator needs {' or '.join(spec.treatment)}",
+            "choose an estimator for this kind of treatment, or code the treatment in arms",
+        )
+    if study.treatment_kind in (TreatmentKind.BINARY, TreatmentKind.CATEGORICAL):
+        codes = study.column(Role.TREATMENT)
+        filled = [arm for code, arm in enumerate(study.arms) if (codes == code).any()]
+        if len(filled) < 2:
+            only = f"'{filled[0]}'" if filled else "nothing"
+            return spec.refuse(
+                "one_arm_only",
+                f"every row of '{study.name(Role.TREATMENT)}' has the same treatment: {only}",
+                "map a treatment column that varies",
+            )
+        empty = sorted(set(study.arms) - set(filled))
+        if empty:
+            return spec.refuse(
+                "empty_arm", f"arm '{empty[0]}' has no rows", "leave the arm out of contrast in study.yaml"
+            )
+    if Role.OUTCOME in spec.requires and len(np.unique(study.column(Role.OUTCOME))) < 2:
+        return spec.refuse(
+            "constant_outcome",
+            f"outcome '{study.name(Role.OUTCOME)}' is the same in every row",
+            "map an outcome that varies",
+        )
+    return None
+
+
+def _run_contrasts(
+    spec: EstimatorSpec, study: Study, params: CommonParams, context: Context
+) -> EffectEstimate | Refusal:
+    try:
+        if study.treatment_kind is not TreatmentKind.CATEGORICAL or Role.TREATMENT not in spec.requires:
+            return spec.run(study, params, context)
+        answers = {}
+        for arm, part in study.contrasts():
+            answer = spec.run(part, params, replace(context, arm=arm))
+            if isinstance(answer, Refusal):
+                return replace(answer, reason=f"arm '{arm}': {answer.reason}")
+            answers[arm] = answer
+        return _merge(study, answers)
+    except CatalogError:
+        raise
+    except CqoxError as error:  # data that a model cannot be fitted to: a refusal with the error's own words
+        reason, _, remedy = error.message.partition("; ")
+        return spec.refuse(error.code, reason, remedy or "see the data diagnostics of this study")
+
+
+def _merge(study: Study, answers: Mapping[str, EffectEstimate]) -> EffectEstimate:
+    """Put the contrasts of several arms side by side; a diagnostic keeps its worst status and names the arm."""
+    first = next(iter(answers.values()))
+    effects: list[Effect] = []
+    tables: dict[str, list[pd.DataFrame]] = {}
+    worst: dict[str, Diagnostic] = {}
+    for arm, answer in answers.items():
+        effects += [replace(effect, at={**effect.at, "arm": arm}) for effect in answer.effects]
+        for name, table in answer.tables.items():
+            tables.setdefault(name, []).append(table.assign(arm=arm))
+        for item in answer.diagnostics:
+            named = replace(item, detail=f"Arm '{arm}': {item.detail}")
+            if item.name not in worst or _SEVERITY[item.status] > _SEVERITY[worst[item.name].status]:
+                worst[item.name] = named
+    codes = study.column(Role.TREATMENT)
+    sample = replace(
+        first.sample,
+        used=len(study),
+        per_arm={arm: int((codes == code).sum()) for code, arm in enumerate(study.arms)},
+    )
+    pairwise = f"{len(answers)} contrasts, each among the units of its arm and of the reference arm '{study.arms[0]}'"
+    notices = dict.fromkeys([pairwise, *(notice for answer in answers.values() for notice in answer.notices)])
+    return replace(
+        first,
+        effects=tuple(effects),
+        sample=sample,
+        diagnostics=tuple(worst.values()),
+        tables={name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()},
+        notices=tuple(notices),
+    )
+
+
+def _resample(
+    spec: EstimatorSpec, study: Study, params: CommonParams, context: Context, point: EffectEstimate
+) -> EffectEstimate | Refusal:
+    """Replace analytic inference by the bootstrap of rows or clusters; the whole estimator is refitted each draw."""
+    if params.inference == "cluster_bootstrap" and not study.has(Role.CLUSTER):
+        return spec.refuse(
+            "missing_role",
+            "cluster_bootstrap needs the role 'cluster'",
+            "map it in study.yaml: roles: {cluster: <column>}",
+        )
+    cluster = study.codes(Role.CLUSTER) if params.inference == "cluster_bootstrap" else None
+    analytic = replace(params, inference="analytic")
+    draws: list[list[float]] = []
+    failed = 0
+    for rows in resampled_rows(len(study), params.draws, params.seed, cluster):
+        answer = _run_contrasts(spec, study.take(rows), analytic, replace(context, nuisance=None))
+        if isinstance(answer, Refusal):
+            failed += 1
+            continue
+        draws.append([effect.estimate for effect in answer.effects])
+    if failed > params.draws // 10:
+        return spec.refuse(
+            "bootstrap_failed",
+            f"{failed} of {params.draws} bootstrap samples could not be estimated",
+            "use the analytic inference, or a sample with more rows per arm",
+        )
+    values = np.array(draws)
+    effects = [
+        draws_effect(
+            effect.estimate, values[:, k], estimand=effect.estimand, contrast=effect.contrast, level=params.level,
+            at=effect.at, scale=effect.scale, null=effect.null,
+        )
+        for k, effect in enumerate(point.effects)
+    ]  # fmt: skip
+    notices = point.notices + (
+        (f"{failed} bootstrap samples could not be estimated and were left out",) if failed else ()
+    )
+    kind = "clusters" if cluster is not None else "rows"
+    return replace(
+        point, effects=tuple(effects), inference=f"percentile bootstrap of {kind}, {len(draws)} draws", notices=notices
+    )
