@@ -183,7 +183,7 @@ class EffectEstimate:
         names = [diagnostic.name for diagnostic in self.diagnostics]
         if len(set(names)) != len(names):
             raise ContractError(f"{self.estimator}: a diagnostic is listed twice among {', '.join(names)}")
-        for name, table in self.tables.items():
+        for name, table in self.tables.items() if isinstance(self.tables, dict) else ():
             if not isinstance(table, pd.DataFrame) or not all(isinstance(column, str) for column in table.columns):
                 raise ContractError(f"{self.estimator}: table '{name}' must be a frame with text column names")
 
@@ -250,7 +250,8 @@ class EffectEstimate:
             assumptions=tuple(
                 Assumption(**{**item, "diagnostics": tuple(item["diagnostics"])}) for item in row["assumptions"]
             ),
-            tables=dict(tables or {}),
+            # Kept as it is: stored tables are read from disk only when somebody asks for one.
+            tables={} if tables is None else tables,
             notices=tuple(row["notices"]),
             provenance=dict(row["provenance"]),
         )

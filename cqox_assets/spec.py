@@ -192,6 +192,8 @@ class EstimatorSpec:
         Methods of the reference files that it is pinned to.
     applicable : callable, optional
         Study -> (fits, reason in words, rank 0 to 1); used by the method plan.
+    shares_nuisance : bool
+        Whether it takes the shared nuisance predictions of its context by default.
     cost : str
         `light` or `heavy`: the size of its pod and its pool.
     """
@@ -215,6 +217,7 @@ class EstimatorSpec:
     oracle: tuple[str, ...] = ()
     applicable: Callable[[Study], tuple[bool, str, float]] | None = None
     params: type[CommonParams] = CommonParams
+    shares_nuisance: bool = False
     cost: Literal["light", "heavy"] = "light"
     version: str = "1"
 

@@ -1,0 +1,147 @@
+"""The one reader of stored results: what exists for a partition's current study, and nothing of an older one."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from upath import UPath
+
+from cqox_assets.catalog import load_estimators, load_figures, load_sensitivities
+from cqox_assets.discovery.plan import MethodPlan
+from cqox_assets.errors import StorageError
+from cqox_assets.gates.data import DataDiagnostics
+from cqox_assets.result import Nuisance, Outcome
+from cqox_assets.spec import Inputs
+from cqox_assets.stored import CODECS, Answers, FigureRecord
+from cqox_assets.study import Study
+from cqox_resources import store
+
+_BY_KIND = {codec.kind: codec for codec in CODECS}
+
+
+@dataclass(frozen=True)
+class Present:
+    """The results that exist for one partition's current study; each is read when it is asked for."""
+
+    study: Study
+    fingerprint: str
+    partition: str
+    _folders: Mapping[str, UPath] = field(repr=False)
+
+    def find(self, key: str) -> Any | None:
+        """Return the value stored under `stage/name`, or None when there is none for this study."""
+        folder = self._folders.get(key)
+        return None if folder is None else store.load(folder, _BY_KIND)
+
+    @cached_property
+    def plan(self) -> MethodPlan | None:
+        """Ranked methods."""
+        return self.find("discovery/method_plan")
+
+    @cached_property
+    def data(self) -> DataDiagnostics | None:
+        """What was known before any model."""
+        return self.find("gates/data_diagnostics")
+
+    @cached_property
+    def nuisance(self) -> Nuisance | None:
+        """Shared cross-fitted predictions."""
+        return self.find("nuisance/nuisance_models")
+
+    @cached_property
+    def estimates(self) -> dict[str, Outcome]:
+        """Estimates, refusals and failures by estimator."""
+        return {name: value for name, value in self._stage("estimates", load_estimators())}
+
+    @cached_property
+    def sensitivity(self) -> dict[str, Answers]:
+        """Answers by sensitivity question."""
+        return {name: value for name, value in self._stage("sensitivity", load_sensitivities())}
+
+    @cached_property
+    def figures(self) -> dict[str, FigureRecord]:
+        """Figures, drawn or not, by name."""
+        return {name: value for name, value in self._stage("figures", load_figures())}
+
+    def inputs(self) -> Inputs:
+        """Return what a figure may draw from."""
+        order = tuple(name for name, _ in self.plan.ranked) if self.plan else ()
+        answers = {
+            f"{question}: {name}": item
+            for question, answer in self.sensitivity.items()
+            for name, item in answer.results.items()
+        }
+        return Inputs(self.study, self.estimates, self.nuisance, answers, order)
+
+    def _stage(self, stage: str, names: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+        for name in names:
+            value = self.find(f"{stage}/{name}")
+            if value is not None:
+                yield name, value
+
+
+class Results:
+    """Reads stored asset values of a warehouse.
+
+    Parameters
+    ----------
+    warehouse : UPath
+        Where the I/O manager writes.
+    """
+
+    def __init__(self, warehouse: UPath) -> None:
+        self._warehouse = warehouse
+
+    def folder(self, key: str, partition: str) -> UPath:
+        """Return where an asset's value of a partition is stored."""
+        return self._warehouse / key / partition.replace("|", "/")
+
+    def load(self, key: str, partition: str) -> Any:
+        """Return one stored value, whatever study it belongs to.
+
+        Raises
+        ------
+        FileNotFoundError
+            If nothing is stored.
+        """
+        return store.load(self.folder(key, partition), _BY_KIND)
+
+    def present(self, partition: str) -> Present:
+        """Return what exists for the partition's current gated study.
+
+        Parameters
+        ----------
+        partition : str
+            `domain|period`.
+
+        Raises
+        ------
+        StorageError
+            If the partition has no gated study yet.
+        """
+        facts = store.facts(self.folder("gates/gated_study", partition))
+        if facts is None:
+            raise StorageError(f"partition '{partition}' has no gated study; materialize gates/gated_study first")
+        fingerprint = facts["fingerprint"]
+        folders = {}
+        for key in self._keys():
+            folder = self.folder(key, partition)
+            found = store.facts(folder)
+            if found is not None and found.get("fingerprint") == fingerprint:
+                folders[key] = folder
+        return Present(self.load("gates/gated_study", partition), fingerprint, partition, folders)
+
+    @staticmethod
+    def _keys() -> list[str]:
+        return [
+            "gates/data_diagnostics",
+            "discovery/method_plan",
+            "nuisance/nuisance_models",
+            *(f"estimates/{name}" for name in load_estimators()),
+            *(f"sensitivity/{name}" for name in load_sensitivities()),
+            "synthesis/effect_summary",
+            "synthesis/design_gates",
+            *(f"figures/{name}" for name in load_figures()),
+            "decisions/decision_card",
+        ]

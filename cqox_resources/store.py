@@ -1,0 +1,215 @@
+"""Stores a result as a folder: parts under their content hash, then one small manifest, replaced last.
+
+A reader follows the manifest, so a writer that is killed leaves the old result or the new one, never a mixture.
+Parts of the previous manifest are kept, so that a reader who has just read it still finds them.
+"""
+
+import hashlib
+import io
+import json
+import os
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+from upath import UPath
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What is stored of one object: a kind, a JSON document, frames, and facts for people who list results."""
+
+    kind: str
+    document: Mapping[str, Any]
+    frames: Mapping[str, "pd.DataFrame | Path"] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Codec(Protocol):
+    """Turns objects of one kind into parts and back."""
+
+    kind: str
+
+    def accepts(self, value: Any) -> bool:
+        """Whether this codec stores the value."""
+        ...
+
+    def encode(self, value: Any) -> Parts:
+        """Return the parts of a value."""
+        ...
+
+    def decode(self, document: Mapping[str, Any], frames: "LazyFrames") -> Any:
+        """Return the value of its parts."""
+        ...
+
+
+class DamagedResultError(Exception):
+    """A stored result is missing a part or was written by something else."""
+
+
+class LazyFrames(Mapping[str, pd.DataFrame]):
+    """Frames by name, read when they are asked for."""
+
+    def __init__(self, folder: UPath, files: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._files = dict(files)
+        self._read: dict[str, pd.DataFrame] = {}
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        """Return the whole frame."""
+        if name not in self._read:
+            self._read[name] = self.columns(name, None)
+        return self._read[name]
+
+    def columns(self, name: str, columns: list[str] | None) -> pd.DataFrame:
+        """Return some columns of a frame; all of them for None."""
+        path = self._folder / self._files[name]
+        try:
+            if _is_local(path):
+                return pd.read_parquet(str(path), columns=columns)
+            return pd.read_parquet(io.BytesIO(path.read_bytes()), columns=columns)
+        except FileNotFoundError as error:
+            raise DamagedResultError(
+                f"part '{name}' of {self._folder} is missing; materialize the asset again"
+            ) from error
+
+    def path(self, name: str) -> UPath:
+        """Return where the frame's Parquet file is."""
+        return self._folder / self._files[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+def save(folder: UPath, parts: Parts) -> dict[str, Any]:
+    """Write the parts, then replace the manifest; return the manifest.
+
+    Parameters
+    ----------
+    folder : UPath
+        Any fsspec location.
+    parts : Parts
+        A frame may be a DataFrame or the path of a Parquet file, which is copied.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    before = _read_manifest(folder)
+    text = json.dumps(parts.document, ensure_ascii=False, allow_nan=False)
+    document = _put(folder, text.encode(), "json")
+    frames = {name: _put_frame(folder, frame) for name, frame in parts.frames.items()}
+    mine = {document, *frames.values()}
+    earlier = set(_files(before)) if before else set()
+    manifest = {
+        "format": 1,
+        "kind": parts.kind,
+        "document": document,
+        "frames": frames,
+        "facts": dict(parts.facts),
+        "previous": sorted(earlier - mine),
+    }
+    _replace(folder / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1).encode())
+    for stale in set((before or {}).get("previous", [])) - mine - earlier:
+        (folder / stale).unlink(missing_ok=True)
+    return manifest
+
+
+def load(folder: UPath, codecs: Mapping[str, Codec]) -> Any:
+    """Return the object that the folder's manifest describes.
+
+    Raises
+    ------
+    FileNotFoundError
+        If nothing is stored there.
+    DamagedResultError
+        If a part is missing or the kind is unknown.
+    """
+    manifest = _read_manifest(folder)
+    if manifest is None:
+        raise FileNotFoundError(f"nothing is stored in {folder}; materialize the asset first")
+    codec = codecs.get(manifest["kind"])
+    if codec is None:
+        raise DamagedResultError(f"{folder} holds a '{manifest['kind']}', which this version cannot read")
+    try:
+        document = json.loads((folder / manifest["document"]).read_bytes())
+    except FileNotFoundError as error:
+        raise DamagedResultError(f"the document of {folder} is missing; materialize the asset again") from error
+    return codec.decode(document, LazyFrames(folder, manifest["frames"]))
+
+
+def facts(folder: UPath) -> dict[str, Any] | None:
+    """Return the facts of what is stored in the folder, or None when nothing is."""
+    manifest = _read_manifest(folder)
+    return None if manifest is None else dict(manifest["facts"])
+
+
+def _files(manifest: Mapping[str, Any]) -> list[str]:
+    return [manifest["document"], *manifest["frames"].values()]
+
+
+def _read_manifest(folder: UPath) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads((folder / MANIFEST).read_bytes()))
+    except FileNotFoundError:
+        return None
+
+
+def _put(folder: UPath, content: bytes, suffix: str) -> str:
+    name = f"{hashlib.sha256(content).hexdigest()[:32]}.{suffix}"
+    if not (folder / name).exists():
+        _replace(folder / name, content)
+    return name
+
+
+def _put_frame(folder: UPath, frame: "pd.DataFrame | Path") -> str:
+    if isinstance(frame, pd.DataFrame):
+        buffer = io.BytesIO()
+        frame.to_parquet(buffer, compression="snappy", index=False)
+        return _put(folder, buffer.getvalue(), "parquet")
+    digest = hashlib.sha256()
+    with frame.open("rb") as source:
+        while block := source.read(1 << 22):
+            digest.update(block)
+    name = f"{digest.hexdigest()[:32]}.parquet"
+    target = folder / name
+    if not target.exists():
+        with frame.open("rb") as source:
+            _replace(target, source)
+    return name
+
+
+def _replace(target: UPath, content: "bytes | io.BufferedReader") -> None:
+    """Put the content in place in one step; object stores do that by themselves, local files by renaming."""
+    if not _is_local(target):
+        with target.open("wb") as sink:
+            _copy(content, sink)
+        return
+    handle, name = tempfile.mkstemp(dir=str(target.parent), prefix=f".{uuid.uuid4().hex[:8]}", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as sink:
+            _copy(content, sink)
+            sink.flush()
+            os.fsync(sink.fileno())
+        Path(name).replace(str(target))
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _copy(content: "bytes | io.BufferedReader", sink: Any) -> None:
+    if isinstance(content, bytes):
+        sink.write(content)
+        return
+    while block := content.read(1 << 22):
+        sink.write(block)
+
+
+def _is_local(path: UPath) -> bool:
+    return path.protocol in ("", "file", "local")
