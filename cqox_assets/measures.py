@@ -1,5 +1,6 @@
 """The measures that gates judge: one definition, limit and severity each, used by every stage alike."""
 
+import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,7 +56,8 @@ class Measure:
 class Diagnostic:
     """A measure's value for one study or estimate, judged.
 
-    `value` is None when the measure could not be computed (`not_run`); `detail` is one sentence.
+    `value` is None when the measure could not be computed (`not_run`); `detail` is one sentence. `threshold` and
+    `fail_threshold` are the limits that it was judged by, so that a reader can judge it again.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Diagnostic:
     detail: str
     severity: str = "warn"
     reference: str = ""
+    fail_threshold: float | None = None
 
 
 MEASURES: Mapping[str, Measure] = {
@@ -102,9 +105,31 @@ MEASURES: Mapping[str, Measure] = {
             remedy="Confirm it in study.yaml: roles: {outcome: <column>}.",
         ),
         Measure(
-            "duplicated_unit_periods", "Duplicated unit-periods", "rows that repeat a unit in the same period",
+            "duplicated_unit_periods", "Duplicated unit-periods", "rows that share unit and period with another row",
             "below", 1, severity="block", meaning="A unit appears twice in one period.",
             remedy="Deliver one row per unit and period.",
+        ),
+        Measure(
+            "missing_outcome", "Rows without outcome", "rows whose outcome is missing after preparation", "below", 1,
+            severity="block", meaning="Estimators would read rows that have no outcome.",
+            remedy="Deliver the outcome of every row, or state missing: drop in study.yaml.",
+        ),
+        Measure(
+            "unknown_treatment", "Rows with unknown treatment",
+            "rows whose treatment is missing or is no arm of the study", "below", 1, severity="block",
+            meaning="It is not known which group some rows belong to.",
+            remedy="Correct the treatment column, or name the arms to compare in study.yaml under contrast.",
+        ),
+        Measure(
+            "missing_cells", "Missing cells after preparation",
+            "cells without a value in the covariates, unit, time and cluster columns after preparation", "below", 1,
+            severity="block", meaning="Estimators would read cells that have no value.",
+            remedy="State missing: impute_indicator or missing: drop in study.yaml, or unmap the named columns.",
+        ),
+        Measure(
+            "invalid_weights", "Invalid sampling weights", "rows whose sampling weight is missing or negative",
+            "below", 1, severity="block", meaning="Sampling weights must be zero or positive.",
+            remedy="Correct the weight column, or unmap the role weight in study.yaml.",
         ),
         Measure(
             "missing_share", "Missing cells", "share of cells that were missing before preparation", "below", 0.3,
@@ -118,6 +143,8 @@ MEASURES: Mapping[str, Measure] = {
         ),
         Measure(
             "raw_smd", "Raw imbalance", "largest difference of covariate means over the pooled SD, unadjusted",
+            "below", meaning="The groups differ before any adjustment by more than was declared acceptable.",
+            remedy="Map the covariates that decide who is treated, so that estimators can adjust for them.",
             reference="Austin 2009, doi:10.1002/sim.3697",
         ),
         Measure(
@@ -210,21 +237,54 @@ def judge(
         raise CatalogError(f"measure '{name}' is not known; known are {', '.join(MEASURES)}")
     measure, limits = MEASURES[name], thresholds or {}
     severity = (severities or {}).get(name, measure.severity)
-    limit, fail_limit = limits.get(name, measure.limit), limits.get(f"{name}_fail", measure.fail_limit)
-    threshold = None if math.isnan(limit) else float(limit)
+    threshold, fail_limit = _limits(measure, limits)
     if value is None or math.isnan(value):
         return Diagnostic(
-            name, None, threshold, Status.NOT_RUN, detail or "could not be computed", severity, measure.reference
-        )
-    sign = -1.0 if measure.direction == "below" else 1.0
+            name, None, threshold, Status.NOT_RUN, detail or "could not be computed", severity, measure.reference,
+            fail_limit,
+        )  # fmt: skip
     status = Status.PASS
-    if measure.direction != "reported" and threshold is not None:
-        if not sign * value > sign * threshold:
+    if measure.direction != "reported":
+        if threshold is not None and not _beyond(measure, value, threshold):
             status = Status.FAIL if severity == "block" else Status.WARN
-        if fail_limit is not None and not sign * value > sign * fail_limit:
+        if fail_limit is not None and not _beyond(measure, value, fail_limit):
             status = Status.FAIL
     sentence = detail or measure.definition
     if status in (Status.WARN, Status.FAIL):
         sentence = f"{measure.meaning} {sentence[0].upper()}{sentence[1:].rstrip('.')}. {measure.remedy}"
     finite = float(value) if math.isfinite(value) else math.copysign(1e308, value)
-    return Diagnostic(name, finite, threshold, status, sentence, severity, measure.reference)
+    return Diagnostic(name, finite, threshold, status, sentence, severity, measure.reference, fail_limit)
+
+
+def _beyond(measure: Measure, value: float, limit: float) -> bool:
+    return value < limit if measure.direction == "below" else value > limit
+
+
+def _limits(measure: Measure, limits: Mapping[str, float]) -> tuple[float | None, float | None]:
+    """Return limit and fail limit; a stated limit that is looser than the default fail limit replaces it."""
+    limit = float(limits.get(measure.name, measure.limit))
+    fail_limit = limits.get(f"{measure.name}_fail", measure.fail_limit)
+    threshold = None if math.isnan(limit) else limit
+    if f"{measure.name}_fail" not in limits and None not in (threshold, fail_limit):
+        loose = threshold >= fail_limit if measure.direction == "below" else threshold <= fail_limit  # type: ignore[operator]
+        fail_limit = None if loose else fail_limit
+    return threshold, None if fail_limit is None else float(fail_limit)
+
+
+def limits_for(design: str | None, thresholds: Mapping[str, float]) -> Mapping[str, float]:
+    """Return the limits that apply to a design: in a declared trial raw imbalance informs and is not judged."""
+    if design != "trial":
+        return thresholds
+    return {name: limit for name, limit in thresholds.items() if name not in ("raw_smd", "raw_smd_fail")}
+
+
+def unknown_limits(thresholds: Mapping[str, float], severities: Mapping[str, str]) -> list[str]:
+    """Return the stated names that are no measure, each with the nearest known one, as sentences."""
+    known = [*MEASURES, *(f"{name}_fail" for name in MEASURES)]
+    sentences = []
+    for name in [*thresholds, *severities]:
+        if name not in known or (name in severities and name not in MEASURES):
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"known are {', '.join(MEASURES)}"
+            sentences.append(f"the limit of '{name}' is ignored, because no measure has this name; {hint}")
+    return sentences

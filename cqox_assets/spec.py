@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from cqox_assets.errors import CatalogError, ContractError
-from cqox_assets.measures import Diagnostic, judge
+from cqox_assets.measures import Diagnostic, judge, limits_for
 from cqox_assets.result import (
     Assumption,
     Effect,
@@ -242,7 +242,8 @@ class EstimatorSpec:
 
     def judge(self, study: Study, name: str, value: float | None, detail: str = "") -> Diagnostic:
         """Judge a measure by the study's limits."""
-        return judge(name, value, thresholds=study.thresholds, severities=study.severities, detail=detail)
+        limits = limits_for(study.declaration.design, study.thresholds)
+        return judge(name, value, thresholds=limits, severities=study.severities, detail=detail)
 
     def estimate(
         self,

@@ -78,6 +78,9 @@ class Study:
         How sure the mapping of a role is, 0 to 1; a role that a person stated has 1.
     dropped : mapping of str to int
         Reason to number of rows that preparation removed.
+    missing : mapping of str to float
+        Delivered column that plays a role to the share of its cells that were missing before preparation,
+        0 included; empty when preparation did not record it.
     labels : mapping of str to str
         Column to the label that people read in figures; a column without an entry is its own label.
     """
@@ -92,6 +95,7 @@ class Study:
     severities: Mapping[str, str] = field(default_factory=dict)
     confidence: Mapping[Role, float] = field(default_factory=dict)
     dropped: Mapping[str, int] = field(default_factory=dict)
+    missing: Mapping[str, float] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
 
@@ -218,6 +222,7 @@ class Study:
             "severities": dict(self.severities),
             "confidence": {str(role): float(value) for role, value in self.confidence.items()},
             "dropped": {reason: int(rows) for reason, rows in self.dropped.items()},
+            "missing": {column: float(share) for column, share in self.missing.items()},
             "labels": dict(self.labels),
             "notices": list(self.notices),
             "fingerprint": self.fingerprint,
@@ -237,6 +242,7 @@ class Study:
             severities=facts["severities"],
             confidence={Role(role): value for role, value in facts["confidence"].items()},
             dropped=facts["dropped"],
+            missing=facts.get("missing", {}),
             labels=facts["labels"],
             notices=tuple(facts["notices"]),
         )
