@@ -1,0 +1,243 @@
+"""Cross-fitted regressions by learner name: each row is predicted by models that never saw its fold."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cqox_assets.errors import CatalogError, CqoxError
+from cqox_assets.numerics.boosting import crossfit_boosting
+from cqox_assets.numerics.linear import fit_linear, with_constant
+from cqox_assets.numerics.logit import fit_logit
+from cqox_assets.numerics.ridge import FoldedDesign, crossfit_ridge, crossfit_ridge_logit
+from cqox_assets.numerics.spline import SplineBasis
+
+MEAN_LEARNERS = ("stack", "linear", "ols", "spline", "boosting", "random_forest", "gradient_boosting")
+PROBABILITY_LEARNERS = ("stack", "linear", "logit", "ols", "spline", "boosting", "random_forest", "gradient_boosting")
+_FOREST = {"n_estimators": 200, "min_samples_leaf": 10, "max_features": 0.5}
+_GRID = np.linspace(0, 1, 21)
+
+
+class EmptyFoldError(CqoxError):
+    """A model would have to be fitted to rows that are not there."""
+
+    code = "empty_fold_arm"
+
+
+@dataclass
+class Folded:
+    """Rows and folds that several cross-fitted models share.
+
+    Rows are brought into an order that depends on their content alone, so that not even rounding depends on the
+    order of the input.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n, p)
+    fold : ndarray of int, shape (n,)
+        Values 0..folds-1.
+    weight : ndarray of shape (n,), optional
+        Sampling weights.
+    score : ndarray of shape (p,), optional
+        Importance of each covariate for interactions; see :class:`SplineBasis`.
+    seed : int
+    """
+
+    x: np.ndarray
+    fold: np.ndarray
+    weight: np.ndarray | None = None
+    score: np.ndarray | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        content = pd.util.hash_pandas_object(pd.DataFrame(np.round(self.x, 12) + 0.0), index=False).to_numpy()
+        self.order = np.lexsort((content, self.fold)) if self.x.shape[1] else np.argsort(self.fold, kind="stable")
+        self.sorted_x = np.ascontiguousarray(self.x[self.order])
+        self.bounds = np.searchsorted(self.fold[self.order], np.arange(int(self.fold.max()) + 2))
+        self.sorted_weight = np.ones(len(self.x)) if self.weight is None else self.weight[self.order]
+
+    @cached_property
+    def design(self) -> FoldedDesign:
+        """The spline design, shared by all models."""
+        step = max(1, len(self.x) // 50_000)
+        return FoldedDesign(self.sorted_x, self.bounds, SplineBasis.fit(self.sorted_x[::step], self.score))
+
+    def mean(
+        self,
+        outcome: np.ndarray,
+        rows: np.ndarray | None = None,
+        learner: str = "stack",
+        settings: Mapping[str, Any] | None = None,
+    ) -> np.ndarray:
+        """Predict E[outcome | x] for every row, in input order, shape (n,).
+
+        Parameters
+        ----------
+        outcome : ndarray of shape (n,)
+        rows : ndarray of bool, shape (n,), optional
+            Rows that may be learned from, such as one arm.
+        learner : str
+            One of `MEAN_LEARNERS`; `linear` and `ols` are least squares.
+        settings : mapping, optional
+            Arguments of scikit-learn's random forest or gradient boosting.
+
+        Raises
+        ------
+        EmptyFoldError
+            If some fold leaves fewer rows than the learner needs.
+
+        Notes
+        -----
+        Predictions of the flexible learners stay within the range of the outcomes they learned from, so a binary
+        outcome is predicted within 0 and 1; least squares is left as it is, as references expect.
+        """
+        y, used = outcome[self.order], np.ones(len(outcome), bool) if rows is None else rows[self.order]
+        self._check_rows(used, self.x.shape[1] + 1 if learner in ("linear", "ols") else 2)
+        if self.x.shape[1] == 0:
+            learner = "ols"
+        weight = np.where(used, self.sorted_weight, 0.0)
+        if learner == "stack":
+            first, second = (self._mean(y, used, weight, part, None) for part in ("spline", "boosting"))
+            share = _least_squares_share(y[used], first[used], second[used], weight[used])
+            predicted = share * first + (1 - share) * second
+        else:
+            predicted = self._mean(y, used, weight, learner, settings)
+        result = np.empty(len(y))
+        result[self.order] = predicted
+        return result
+
+    def probability(
+        self, treated: np.ndarray, learner: str = "stack", settings: Mapping[str, Any] | None = None
+    ) -> np.ndarray:
+        """Predict P(treated = 1 | x) for every row, in input order, shape (n,), unclipped.
+
+        `learner` is one of `PROBABILITY_LEARNERS`: `linear` and `logit` are the unpenalised logit, `ols` the linear
+        probability model.
+
+        Raises
+        ------
+        EmptyFoldError
+            If some fold leaves an arm without rows.
+        SeparationError
+            If the logit has no finite fit.
+        """
+        d = treated[self.order]
+        for arm in (0, 1):
+            self._check_rows(d == arm, 1)
+        if learner in ("linear", "logit", "ols"):
+            self._check_rows(np.ones(len(d), bool), self.x.shape[1] + 1)
+        if self.x.shape[1] == 0:
+            learner = "ols"
+        if learner == "stack":
+            first, second = (self._probability(d, part, None) for part in ("spline", "boosting"))
+            share = _likelihood_share(d, first, second, self.sorted_weight)
+            predicted = share * first + (1 - share) * second
+        else:
+            predicted = self._probability(d, learner, settings)
+        result = np.empty(len(d))
+        result[self.order] = predicted
+        return result
+
+    def _mean(
+        self, y: np.ndarray, used: np.ndarray, weight: np.ndarray, learner: str, settings: Mapping[str, Any] | None
+    ) -> np.ndarray:
+        if learner == "spline":
+            # Centred and scaled, the chosen penalty does not depend on the outcome's units.
+            centre, scale = y[used].mean(), y[used].std() or 1.0
+            coef, _ = crossfit_ridge(self.design, (y - centre) / scale, weight)
+            predicted = self.design.predict(coef) * scale + centre
+        elif learner == "boosting":
+            given = None if self.weight is None else self.sorted_weight
+            predicted = crossfit_boosting(self.sorted_x, y, given, self.bounds, fitted=used, seed=self.seed)
+        elif learner in ("linear", "ols"):
+            return self._per_fold(y, weight, lambda x, y, w: fit_linear(with_constant(x), y, w), _linear_prediction)
+        else:
+            model = _sklearn(learner, settings, self.seed, binary=False)
+            predicted = self._per_fold(y, weight, model, lambda fit, x: fit.predict(x))
+        return np.clip(predicted, y[used].min(), y[used].max())
+
+    def _probability(self, d: np.ndarray, learner: str, settings: Mapping[str, Any] | None) -> np.ndarray:
+        from cqox_assets.numerics.logit import expit
+
+        weight = self.sorted_weight
+        if learner == "spline":
+            coef, _ = crossfit_ridge_logit(self.design, d, weight)
+            return expit(self.design.predict(coef))
+        if learner == "boosting":
+            given = None if self.weight is None else weight
+            return crossfit_boosting(self.sorted_x, d, given, self.bounds, binary=True, seed=self.seed)
+        if learner in ("linear", "logit"):
+            return self._per_fold(
+                d,
+                weight,
+                lambda x, y, w: fit_logit(with_constant(x), y, w),
+                lambda fit, x: fit.predict(with_constant(x)),
+            )
+        if learner == "ols":
+            return self._per_fold(d, weight, lambda x, y, w: fit_linear(with_constant(x), y, w), _linear_prediction)
+        model = _sklearn(learner, settings, self.seed, binary=True)
+        return self._per_fold(d, weight, model, lambda fit, x: fit.predict_proba(x)[:, 1])
+
+    def _per_fold(self, y: np.ndarray, weight: np.ndarray, fit: Any, predict: Any) -> np.ndarray:
+        result = np.empty(len(y))
+        positions = np.arange(len(y))
+        for k in range(len(self.bounds) - 1):
+            inside = slice(int(self.bounds[k]), int(self.bounds[k + 1]))
+            train = np.flatnonzero(((positions < inside.start) | (positions >= inside.stop)) & (weight > 0))
+            if inside.start == inside.stop:
+                continue
+            fitted = fit(self.sorted_x[train], y[train], None if self.weight is None else weight[train])
+            result[inside] = predict(fitted, self.sorted_x[inside])
+        return result
+
+    def _check_rows(self, used: np.ndarray, needed: int) -> None:
+        counted = np.add.reduceat(used & (self.sorted_weight > 0), np.minimum(self.bounds[:-1], len(used) - 1))
+        counted = np.where(np.diff(self.bounds) > 0, counted, 0)
+        least = int(counted.sum() - counted.max())
+        if least < needed:
+            raise EmptyFoldError(
+                f"with {len(self.bounds) - 1} folds a model would be fitted to {least} rows, it needs {needed}; "
+                "use fewer folds or fewer covariates, or deliver more rows of the smaller arm"
+            )
+
+
+def _linear_prediction(fit: Any, x: np.ndarray) -> np.ndarray:
+    return np.asarray(with_constant(x)[:, fit.kept] @ fit.coef)
+
+
+def _sklearn(learner: str, settings: Mapping[str, Any] | None, seed: int, *, binary: bool) -> Any:
+    from sklearn import ensemble
+
+    kind = "Classifier" if binary else "Regressor"
+    if learner == "random_forest":
+        make, defaults = getattr(ensemble, f"RandomForest{kind}"), {**_FOREST, "n_jobs": 1}
+    elif learner == "gradient_boosting":
+        make, defaults = getattr(ensemble, f"GradientBoosting{kind}"), {}
+    else:
+        raise CatalogError(f"learner '{learner}' is not known; known are {', '.join(PROBABILITY_LEARNERS)}")
+    try:
+        model = make(**{**defaults, "random_state": seed, **(settings or {})})
+    except TypeError as error:
+        raise CatalogError(f"parameter 'learner_params' does not fit {learner}: {error}") from error
+    from sklearn.base import clone
+
+    return lambda x, y, w: clone(model).fit(x, y, sample_weight=w)
+
+
+def _least_squares_share(y: np.ndarray, first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> float:
+    """Share of the first prediction in the mixture with the least squared error, between 0 and 1."""
+    gap = first - second
+    size = float(weight @ gap**2)
+    return float(np.clip((weight * gap) @ (y - second) / size, 0, 1)) if size > 0 else 1.0
+
+
+def _likelihood_share(d: np.ndarray, first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> float:
+    """Share of the first prediction in the mixture with the highest likelihood, on a grid of 0.05."""
+    step = max(1, len(d) // 100_000)
+    d, first, second, weight = d[::step], first[::step], second[::step], weight[::step]
+    chosen = np.where(d == 1, first, 1 - first), np.where(d == 1, second, 1 - second)
+    values = [weight @ np.log(np.maximum(v * chosen[0] + (1 - v) * chosen[1], 1e-3)) for v in _GRID]
+    return float(_GRID[int(np.argmax(values))])
