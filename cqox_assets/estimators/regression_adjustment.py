@@ -1,0 +1,161 @@
+"""Regression adjustment with all treatment-covariate interactions (Lin 2013): an average effect that may vary."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from cqox_assets.diagnostics.balance import balance_table, worst_difference
+from cqox_assets.errors import CatalogError
+from cqox_assets.numerics.inference import wald
+from cqox_assets.numerics.linear import LinearFit, dropped_names
+from cqox_assets.numerics.sample import (
+    check_arms,
+    check_clusters,
+    choose_covariance,
+    collinear_notice,
+    regress,
+    words_of,
+)
+from cqox_assets.result import EffectEstimate, Estimand, Refusal
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.study import Role, Study
+
+_SUPERPOPULATION = "HC0_superpopulation"
+
+
+@dataclass(frozen=True)
+class RegressionAdjustmentParams(CommonParams):
+    """Parameters of the regression adjustment.
+
+    Parameters
+    ----------
+    se : str
+        `auto` is CR1 when a cluster is mapped and HC2 otherwise. `HC0_superpopulation` adds the variance of the
+        covariate means to HC0; the others take the covariates of this sample as fixed.
+    interval_form : str
+        `normal`, or `t` with n - k (clusters - 1) degrees of freedom.
+    """
+
+    se: Literal["auto", "classical", "HC0", "HC1", "HC2", "HC3", "HC0_superpopulation", "CR0", "CR1"] = "auto"
+    interval_form: Literal["normal", "t"] = "normal"
+
+
+def run(study: Study, params: RegressionAdjustmentParams, context: Context) -> EffectEstimate | Refusal:
+    """Estimate the average effect from y ~ 1 + d + Xc + d:Xc.
+
+    Parameters
+    ----------
+    study : Study
+        Outcome, two arms, covariates; optional weight and cluster.
+    params : RegressionAdjustmentParams
+        `estimand` ATE centres X on all units, ATT on the treated.
+    context : Context
+
+    Returns
+    -------
+    EffectEstimate or Refusal
+        Refused if the treatment is collinear with covariates or rows are fewer than columns.
+
+    Raises
+    ------
+    CatalogError
+        If `trim` is given: there is no propensity to trim on.
+
+    Notes
+    -----
+    The coefficient on d with X centred at the target's mean is the average of the fitted effects over the target. HC2
+    is not defined when a row has leverage one (it alone identifies a coefficient); HC1 is then reported and said.
+
+    References
+    ----------
+    Lin (2013, doi:10.1214/12-AOAS583); superpopulation term: Negi & Wooldridge (2021,
+    doi:10.1080/07474938.2020.1824732).
+    """
+    if params.trim is not None:
+        raise CatalogError("parameter 'trim' is given, but regression_adjustment has no propensity to trim on")
+    estimand = SPEC.estimand(params)
+    outcome, treated, covariates = study.column(Role.OUTCOME), study.column(Role.TREATMENT), study.matrix()
+    weights, cluster = study.weights(), study.codes(Role.CLUSTER)
+    check_arms(treated, weights)
+    check_clusters(cluster)
+    kind, notices = choose_covariance(params.se, "HC2", cluster)
+    target = (np.ones(len(treated)) if weights is None else weights) * (treated if estimand == Estimand.ATT else 1.0)
+    centred = covariates - np.average(covariates, axis=0, weights=target) if covariates.shape[1] else covariates
+    design = np.column_stack([np.ones(len(treated)), centred, treated, centred * treated[:, None]])
+    d, listed = study.name(Role.TREATMENT), list(study.names(Role.COVARIATES))
+    names = ["const", *listed, d, *(f"{d}:{name}" for name in listed)]
+    fit = regress(design, outcome, weights, names, term=1 + len(listed), treatment=d)
+    position = int(np.flatnonzero(fit.kept == 1 + len(listed))[0])
+    variance, kind, more = _variance(fit, position, kind, cluster, centred, target)
+    notices += collinear_notice(dropped_names(fit, names)) + more
+    df = int(cluster.max()) if kind.startswith("CR") and cluster is not None else fit.df_residual
+    effect = wald(
+        float(fit.coef[position]), float(np.sqrt(max(variance, 0.0))), estimand=estimand,
+        contrast=f"{study.arms[1]} - {study.arms[0]}", level=params.level,
+        df=df if params.interval_form == "t" else None,
+    )  # fmt: skip
+    balance = balance_table(study)
+    raw, worst = worst_difference(balance, "before")
+    return SPEC.estimate(
+        study, [effect], inference=words_of(kind, cluster), diagnostics=[SPEC.judge(study, "raw_smd", raw, worst)],
+        tables={"balance": balance, "unit_effects": _unit_effects(fit, names, centred, 1 + len(listed))},
+        notices=notices,
+    )  # fmt: skip
+
+
+def _variance(
+    fit: LinearFit, position: int, kind: str, cluster: np.ndarray | None, centred: np.ndarray, target: np.ndarray
+) -> tuple[float, str, list[str]]:
+    """Return the variance of the coefficient on d, the covariance used and notices."""
+    if kind == _SUPERPOPULATION:
+        slopes = _effect_slopes(fit, centred.shape[1])
+        moved = centred @ slopes
+        share = target / target.sum()
+        # With the target's own weights: equals d'Sd/n for unweighted data and all units as target.
+        extra = float(share @ moved**2) * float(share @ share)
+        return float(fit.covariance("HC0")[position, position]) + extra, kind, []
+    try:
+        return float(fit.covariance(kind, cluster)[position, position]), kind, []
+    except ZeroDivisionError as error:
+        return float(fit.covariance("HC1")[position, position]), "HC1", [f"{error}; HC1 is reported instead."]
+
+
+def _effect_slopes(fit: LinearFit, covariates: int) -> np.ndarray:
+    """Return the coefficients on d:Xc, shape (covariates,); 0 for a product that was left out."""
+    full = np.zeros(2 + 2 * covariates)
+    full[fit.kept] = fit.coef
+    return full[2 + covariates :]
+
+
+def _unit_effects(fit: LinearFit, names: list[str], centred: np.ndarray, term: int) -> pd.DataFrame:
+    full = np.zeros(len(names))
+    full[fit.kept] = fit.coef
+    return pd.DataFrame({"effect": full[term] + centred @ full[term + 1 :]})
+
+
+SPEC = EstimatorSpec(
+    name="regression_adjustment",
+    title="Regression adjustment (interacted)",
+    family="adjustment",
+    estimands=(Estimand.ATE, Estimand.ATT),
+    run=run,
+    aliases=("RA", "regression_adjustment_lin2013"),
+    invariances=("row_order", "affine_outcome", "relabelled_arms", "duplicated_rows"),
+    assumptions=("unconfoundedness", "outcome_model", "no_interference", "consistency"),
+    references=(
+        "Lin 2013, doi:10.1214/12-AOAS583",
+        "Negi & Wooldridge 2021, doi:10.1080/07474938.2020.1824732",
+    ),
+    diagnostics=("raw_smd",),
+    tables=("balance", "unit_effects"),
+    truths=("randomised_trial", "linear_confounding"),
+    oracle=("regression_adjustment",),
+    applicable=lambda study: (
+        (True, "adjusts for covariates separately in each arm, so the effect may vary", 0.7)
+        if study.has(Role.COVARIATES)
+        else (True, "without covariates it equals the difference in means", 0.2)
+    ),
+    params=RegressionAdjustmentParams,
+)
