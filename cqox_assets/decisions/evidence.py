@@ -1,0 +1,221 @@
+"""The evidence of a decision: target, guardrails and quality, gathered from results into plain values."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from cqox_assets.declaration import Declaration
+from cqox_assets.measures import MEASURES
+from cqox_assets.result import EffectEstimate, Failure, Outcome, Refusal, SensitivityResult
+from cqox_assets.study import Study
+from cqox_assets.synthesis.effect_summary import EffectGroup, EffectSummary
+
+
+@dataclass(frozen=True)
+class Target:
+    """The consensus for one contrast, in units of the outcome; an end that is None is not bounded."""
+
+    contrast: str
+    estimand: str
+    estimate: float
+    low: float | None
+    high: float | None
+    std_error: float | None = None
+    level: float = 0.95
+    null: float = 0.0
+    estimators: int = 1
+    agreement: str = "single"
+    same_sign: float = 1.0
+    spread: float = 0.0
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A judged diagnostic; `source` is an estimator's name, or empty when it speaks for the whole study.
+
+    `informs` marks a gate that the design makes uninformative about the answer: it is shown and does not weigh.
+    """
+
+    name: str
+    status: str
+    value: float | None = None
+    threshold: float | None = None
+    meaning: str = ""
+    remedy: str = ""
+    source: str = ""
+    informs: bool = False
+
+    @property
+    def title(self) -> str:
+        """The measure's title, or its name."""
+        return MEASURES[self.name].title if self.name in MEASURES else self.name.replace("_", " ")
+
+
+@dataclass(frozen=True)
+class GuardrailEffect:
+    """The effect on an outcome that must not get worse by more than `margin`; None means it was not measured."""
+
+    name: str
+    margin: float
+    direction: str
+    estimate: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Question:
+    """One answer to a sensitivity question, as far as a decision needs it."""
+
+    name: str
+    status: str
+    value: float
+    meaning: str
+    informs: bool = False
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that the rule may look at."""
+
+    targets: tuple[Target, ...]
+    gates: tuple[Gate, ...] = ()
+    guardrails: tuple[GuardrailEffect, ...] = ()
+    questions: tuple[Question, ...] = ()
+    design: str = "observational"
+    direction: Literal["higher_is_better", "lower_is_better"] = "higher_is_better"
+    minimum_effect: float = 0.0
+    unit: str = ""
+    critique: str | None = None
+    counts: str = ""
+    preferred: str = "ATE"
+    failures: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
+
+
+def gather(
+    study: Study,
+    gates: Sequence[Mapping[str, Any]],
+    estimates: Mapping[str, Outcome],
+    summary: EffectSummary,
+    sensitivity: Mapping[str, SensitivityResult | Refusal | Failure] | None = None,
+    guardrails: Sequence[GuardrailEffect] = (),
+    critique: str | None = None,
+) -> Evidence:
+    """Collect what the rule needs.
+
+    Parameters
+    ----------
+    gates : sequence of mapping
+        Judged diagnostics with `name`, `status`, `value`, `threshold`, `meaning`, `remedy`, and `source` (or
+        `estimator`) where one estimator carries it. Diagnostics of the counted estimators are added.
+    critique : str, optional
+        `accept` or `reject`, once a review exists.
+    """
+    declared = study.declaration
+    trial = declared.design == "trial"
+    targets = summary.targets()
+    counted = {name for group in targets for name in group.estimators}
+    minimum, said = _minimum_effect(declared)
+    known = {item.name: item for item in guardrails}
+    questions = tuple(
+        Question(item.name, item.status.value, item.value, item.meaning, informs=trial and item.name == "e_value")
+        for item in (sensitivity or {}).values()
+        if isinstance(item, SensitivityResult) and (not counted or item.estimator in counted)
+    )
+    return Evidence(
+        targets=tuple(_target(group) for group in targets),
+        gates=tuple(dict.fromkeys([*_rows(gates, counted, summary.preferred), *_own(estimates, counted)])),
+        guardrails=tuple(
+            known.get(name, GuardrailEffect(name, rail.margin, rail.direction))
+            for name, rail in declared.guardrails.items()
+        ),
+        questions=questions,
+        design=declared.design or "observational",
+        direction=declared.direction or "higher_is_better",
+        minimum_effect=minimum,
+        unit=declared.unit_of_outcome or "",
+        critique=critique,
+        counts=summary.counts,
+        preferred=summary.preferred,
+        failures=tuple(summary.failed),
+        notices=(*summary.notices, *said, *_direction_notice(declared)),
+    )
+
+
+def _target(group: EffectGroup) -> Target:
+    return Target(
+        contrast=group.contrast,
+        estimand=group.estimand,
+        estimate=float(group.consensus if group.consensus is not None else group.null),
+        low=group.low,
+        high=group.high,
+        std_error=group.std_error,
+        level=group.level,
+        null=group.null,
+        estimators=len(group.estimators),
+        agreement=group.agreement,
+        same_sign=group.same_sign,
+        spread=group.spread,
+    )
+
+
+def _rows(rows: Sequence[Mapping[str, Any]], counted: set[str], estimand: str) -> Iterable[Gate]:
+    for row in rows:
+        source = str(row.get("source") or row.get("estimator") or "")
+        source = source.removeprefix("estimates/")
+        if source in ("study", "data", "nuisance", "data_diagnostics", "nuisance_models"):
+            source = ""
+        if source and source not in counted:
+            continue
+        yield Gate(
+            name=str(row["name"]),
+            status=str(row["status"]),
+            value=row.get("value"),
+            threshold=row.get("threshold"),
+            meaning=str(row.get("meaning") or ""),
+            remedy=str(row.get("remedy") or ""),
+            source=source,
+            informs=_informs(str(row["name"]), estimand),
+        )
+
+
+def _own(estimates: Mapping[str, Outcome], counted: set[str]) -> Iterable[Gate]:
+    for name in sorted(counted):
+        answer = estimates.get(name)
+        if not isinstance(answer, EffectEstimate):
+            continue
+        for item in answer.diagnostics:
+            measure = MEASURES.get(item.name)
+            yield Gate(
+                name=item.name,
+                status=item.status.value,
+                value=item.value,
+                threshold=item.threshold,
+                meaning=measure.meaning if measure else item.detail,
+                remedy=measure.remedy if measure else "",
+                source=name,
+                informs=_informs(item.name, answer.estimand),
+            )
+
+
+def _informs(name: str, estimand: str) -> bool:
+    """Whether a gate only informs: raw imbalance is what adjustment is for; overlap weights need no overlap."""
+    return name == "raw_smd" or (name == "overlap" and estimand == "ATO")
+
+
+def _minimum_effect(declared: Declaration) -> tuple[float, tuple[str, ...]]:
+    """Return how large the effect must be to pay, and what was assumed when nobody said so."""
+    if declared.minimum_effect is not None:
+        return abs(declared.minimum_effect), ()
+    money = declared.money
+    if money.cost_per_treatment is not None and money.value_per_unit:
+        pays = money.cost_per_treatment / abs(money.value_per_unit)
+        return pays, (f"The minimum effect is the break-even of the declared money: {pays:g} per treated unit.",)
+    return 0.0, ("No minimum effect was declared, so any effect in the good direction counts: minimum_effect is 0.",)
+
+
+def _direction_notice(declared: Declaration) -> tuple[str, ...]:
+    if declared.direction is not None:
+        return ()
+    return ("No direction was declared; a higher outcome is taken to be better.",)

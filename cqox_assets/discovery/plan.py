@@ -1,0 +1,195 @@
+"""The method plan: which estimators suit a study best, and why; it ranks and removes nothing."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cqox_assets.catalog import load_estimators
+from cqox_assets.measures import MEASURES
+from cqox_assets.result import Estimand
+from cqox_assets.spec import EstimatorSpec
+from cqox_assets.study import Role, Study, TreatmentKind
+
+# What a design makes credible, by the assumptions that an entry declares: (assumption, rank, why).
+_TRIAL = (
+    ("random_assignment", 0.95, "assignment was random, so the arms can be compared as they are"),
+    ("outcome_model", 0.70, "assignment was random; the covariates only sharpen the answer"),
+    ("propensity_model", 0.50, "assignment was random, so modelling it adds little"),
+)
+_OBSERVED = (
+    ("propensity_model", 0.65, "models how units came to be treated, given the covariates"),
+    ("outcome_model", 0.60, "models the outcome given the covariates"),
+    ("linearity", 0.45, "adjusts linearly for the covariates"),
+    ("random_assignment", 0.10, "compares the arms unadjusted, which only a trial justifies"),
+)
+_DOUBLY_ROBUST = 0.90
+_SPECIAL: Mapping[Role, tuple[str, ...]] = {
+    Role.INSTRUMENTS: ("instrument",),
+    Role.RUNNING_VARIABLE: ("cutoff",),
+    Role.COHORT: ("panel",),
+    Role.MEDIATOR: (),
+    Role.LATITUDE: ("spatial",),
+    Role.POPULATION: (),
+}
+
+
+@dataclass(frozen=True)
+class MethodPlan:
+    """Every estimator of the catalogue, either ranked with a reason or refused with a remedy.
+
+    Parameters
+    ----------
+    ranked : tuple of (str, str)
+        Name and reason, most credible first.
+    refused : mapping of str to str
+        Name to what would have to change before it can run.
+    estimand, estimand_reason : str
+        The quantity that the decision rests on, and why.
+    design : str
+        The declared design, else `observational`.
+    scores : mapping of str to float
+        Rank of the ranked entries, 0 to 1.
+    """
+
+    ranked: tuple[tuple[str, str], ...]
+    refused: Mapping[str, str]
+    estimand: str
+    estimand_reason: str
+    design: str
+    scores: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Ranked names, best first, then the refused ones: the order in which results are shown."""
+        return tuple(name for name, _ in self.ranked) + tuple(sorted(self.refused))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "ranked": [list(pair) for pair in self.ranked],
+            "refused": dict(self.refused),
+            "estimand": self.estimand,
+            "estimand_reason": self.estimand_reason,
+            "design": self.design,
+            "scores": dict(self.scores),
+        }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> "MethodPlan":
+        """Rebuild a plan from `to_json`."""
+        return cls(**{**row, "ranked": tuple((name, reason) for name, reason in row["ranked"])})
+
+    def markdown(self) -> str:
+        """Return the plan as a markdown table."""
+        lines = ["| rank | method | why |", "|---:|---|---|"]
+        lines += [f"| {place} | `{name}` | {why} |" for place, (name, why) in enumerate(self.ranked, start=1)]
+        lines += [f"| - | `{name}` | cannot run: {remedy} |" for name, remedy in sorted(self.refused.items())]
+        return "\n".join(lines) + f"\n\nThe decision rests on the **{self.estimand}**: {self.estimand_reason}.\n"
+
+
+def plan_methods(study: Study, overlap: float | None = None) -> MethodPlan:
+    """Rank every estimator of the catalogue for a study.
+
+    Parameters
+    ----------
+    study : Study
+    overlap : float, optional
+        Share of units in the common support, once the nuisance models know it; low overlap moves the preferred
+        estimand of an observational study from all units to the treated.
+
+    Returns
+    -------
+    MethodPlan
+        Each entry appears once, in `ranked` or in `refused`. An entry's own `applicable` rule decides where it
+        declares one; else its roles, its kind of treatment and its assumptions do.
+    """
+    design = study.declaration.design or "observational"
+    found: list[tuple[float, str, str]] = []
+    refused: dict[str, str] = {}
+    for name, spec in load_estimators().items():
+        remedy = _obstacle(spec, study)
+        if remedy is not None:
+            refused[name] = remedy
+            continue
+        fits, why, rank = _judge(spec, study, design)
+        if fits:
+            found.append((min(max(rank, 0.0), 1.0), name, why))
+        else:
+            refused[name] = why
+    found.sort(key=lambda item: (-item[0], item[1]))
+    estimand, reason = preferred_estimand(study, overlap)
+    return MethodPlan(
+        ranked=tuple((name, why) for _, name, why in found),
+        refused=refused,
+        estimand=estimand,
+        estimand_reason=reason,
+        design=design,
+        scores={name: rank for rank, name, _ in found},
+    )
+
+
+def preferred_estimand(study: Study, overlap: float | None = None) -> tuple[str, str]:
+    """Return the estimand that the decision rests on, and why."""
+    declared = study.declaration
+    if declared.estimand:
+        return declared.estimand, "study.yaml states it"
+    if declared.design == "trial":
+        return Estimand.ATE.value, "in a trial every unit could have had either arm"
+    by_design = {"instrument": Estimand.LATE, "cutoff": Estimand.LATE, "panel": Estimand.ATT}
+    if declared.design in by_design:
+        return by_design[declared.design].value, f"it is what a design of type '{declared.design}' identifies"
+    if study.treatment_kind is TreatmentKind.CONTINUOUS:
+        return Estimand.SLOPE.value, "the treatment is continuous, so the effect is per unit of treatment"
+    limit = study.thresholds.get("overlap", MEASURES["overlap"].limit)
+    if overlap is not None and not overlap > limit:
+        return (
+            Estimand.ATT.value,
+            f"only {overlap:.0%} of the units lie in the common support (wanted: above {limit:.0%}), "
+            "so the treated are the units that can be spoken for",
+        )
+    return Estimand.ATE.value, "no other quantity was declared, so the effect over all units is asked for"
+
+
+def _obstacle(spec: EstimatorSpec, study: Study) -> str | None:
+    """Return what must change before the entry can run, or None."""
+    if study.declaration.methods and spec.name not in study.declaration.methods:
+        return f"add '{spec.name}' to methods in study.yaml, which pins others"
+    missing = [role.value for role in sorted(spec.requires) if not study.has(role)]
+    if missing:
+        listed = ", ".join(f"{role}: <column>" for role in missing)
+        return f"map {' and '.join(missing)} in study.yaml: roles: {{{listed}}}"
+    for role in (Role.WEIGHT, Role.CLUSTER):
+        if study.has(role) and role not in spec.accepts | spec.requires:
+            return f"it cannot use the {role} column '{study.name(role)}'; unmap it if it may be ignored"
+    if Role.TREATMENT in spec.requires and study.treatment_kind not in spec.treatment:
+        return f"the treatment is {study.treatment_kind}; it needs {' or '.join(spec.treatment)}"
+    return None
+
+
+def _judge(spec: EstimatorSpec, study: Study, design: str) -> tuple[bool, str, float]:
+    if spec.applicable is not None:
+        return spec.applicable(study)
+    for role, designs in _SPECIAL.items():
+        if role in spec.requires:
+            rank = 0.95 if design in designs else 0.75
+            return True, f"the study has the role '{role}' that this design rests on", rank
+    assumed = set(spec.assumptions)
+    if design == "trial":
+        return _first_match(assumed, _TRIAL)
+    if {"propensity_model", "outcome_model"} <= assumed and study.has(Role.COVARIATES):
+        return (
+            True,
+            "models treatment and outcome given the covariates; it is right if either model is",
+            _DOUBLY_ROBUST,
+        )
+    fits, why, rank = _first_match(assumed, _OBSERVED)
+    if not study.has(Role.COVARIATES):
+        return fits, f"{why}; there are no covariates to adjust for", min(rank, 0.3)
+    return fits, why, rank
+
+
+def _first_match(assumed: set[str], rules: tuple[tuple[str, float, str], ...]) -> tuple[bool, str, float]:
+    for name, rank, why in rules:
+        if name in assumed:
+            return True, why, rank
+    return True, "its assumptions are not particular to this design", 0.4
