@@ -88,13 +88,14 @@ def _grow_in_step(
 ) -> tuple[list[Any], int]:
     import lightgbm
 
+    # Covariates are binned once; what a fold learns from and is judged by are views of the same bins.
+    bins = lightgbm.Dataset(x, label=label, weight=weight, params=settings, free_raw_data=False).construct()
     boosters, shares = [], []
     for train, held in parts:
         train, held = (part[:: max(1, -(-len(part) // _TRAIN_ROWS))] for part in (train, held))
-        data = _data_set(lightgbm, x, label, weight, train, settings)
-        booster = lightgbm.Booster(settings, data)
+        booster = lightgbm.Booster(settings, bins.subset(train))
         if len(held):
-            booster.add_valid(_data_set(lightgbm, x, label, weight, held, settings, data), "held")
+            booster.add_valid(bins.subset(held), "held")
         boosters.append(booster)
         shares.append(float(len(held)) if weight is None else float(weight[held].sum()))
     best_loss, best_trees = np.inf, 0
@@ -108,22 +109,3 @@ def _grow_in_step(
         elif tree >= best_trees + _PATIENCE:
             break
     return boosters, max(best_trees, 1)
-
-
-def _data_set(
-    lightgbm: Any,
-    x: np.ndarray,
-    label: np.ndarray,
-    weight: np.ndarray | None,
-    rows: np.ndarray,
-    settings: dict[str, Any],
-    reference: Any = None,
-) -> Any:
-    return lightgbm.Dataset(
-        x[rows],
-        label=label[rows],
-        weight=None if weight is None else weight[rows],
-        reference=reference,
-        params=settings,
-        free_raw_data=True,
-    )

@@ -89,11 +89,11 @@ def crossfit_ridge(design: FoldedDesign, outcome: np.ndarray, weight: np.ndarray
     cross-validated squared error of every penalty.
     """
     gram, cross, square = _moments(design, outcome, weight)
-    total, total_cross = gram.sum(0), cross.sum(0)
+    total, total_cross, relative = gram.sum(0), cross.sum(0), design.basis.relative_penalty
     best_loss, best_coef, best_penalty = np.inf, cross, 0.0
     for penalty in PENALTIES:
         coef = np.stack(
-            [_solve(total - gram[k], total_cross - cross[k], penalty) for k in range(design.folds)]
+            [_solve(total - gram[k], total_cross - cross[k], penalty * relative) for k in range(design.folds)]
         )
         fitted = np.einsum("kij,kj->ki", gram, coef)
         loss = float(np.sum(square) - 2 * np.sum(coef * cross) + np.sum(coef * fitted))
@@ -129,7 +129,7 @@ def crossfit_ridge_logit(design: FoldedDesign, outcome: np.ndarray, weight: np.n
     else:
         coef, penalty = _newton_path(design, outcome, weight)
     gradient, information = _newton_parts(design, outcome, weight, np.tile(coef, (design.folds, 1)))
-    fits = _without_each_fold(coef, gradient, information, penalty)
+    fits = _without_each_fold(coef, gradient, information, penalty * design.basis.relative_penalty)
     if len(outcome) * design.basis.width**2 <= 1e8:
         fits = _polish(design, outcome, weight, fits, penalty)
     return fits, penalty
@@ -149,11 +149,11 @@ def _moments(design: FoldedDesign, outcome: np.ndarray, weight: np.ndarray) -> t
     return gram, cross, square
 
 
-def _solve(matrix: np.ndarray, right: np.ndarray, penalty: float) -> np.ndarray:
-    """Solve (matrix + penalty on all but the constant) b = right."""
+def _solve(matrix: np.ndarray, right: np.ndarray, penalty: np.ndarray) -> np.ndarray:
+    """Solve (matrix + diag(penalty)) b = right."""
     system = matrix.copy()
     diagonal = np.einsum("ii->i", system)
-    diagonal[1:] += penalty
+    diagonal += penalty
     diagonal += 1e-10 * diagonal.mean()
     return np.asarray(np.linalg.solve(system, right))
 
@@ -173,7 +173,7 @@ def _newton_parts(
 
 
 def _without_each_fold(
-    coef: np.ndarray, gradient: np.ndarray, information: np.ndarray, penalty: float
+    coef: np.ndarray, gradient: np.ndarray, information: np.ndarray, penalty: np.ndarray
 ) -> np.ndarray:
     """Newton step of every leave-fold-out fit from common coefficients, shape (folds, q)."""
     right = gradient + information @ coef
@@ -186,11 +186,11 @@ def _newton_path(design: FoldedDesign, outcome: np.ndarray, weight: np.ndarray) 
     share = float(np.clip(np.average(outcome, weights=weight), 1e-6, 1 - 1e-6))
     coef = np.zeros(design.basis.width)
     coef[0] = np.log(share / (1 - share))
-    penalty = 100.0
+    penalty, relative = 100.0, design.basis.relative_penalty
     for steps in (4, 2):
         for _ in range(steps):
             gradient, information = _newton_parts(design, outcome, weight, np.tile(coef, (design.folds, 1)))
-            target = _solve(information.sum(0), gradient.sum(0) + information.sum(0) @ coef, penalty)
+            target = _solve(information.sum(0), gradient.sum(0) + information.sum(0) @ coef, penalty * relative)
             moved = float(np.abs(target - coef).max())
             coef = target
             if moved < 1e-3:
@@ -202,7 +202,8 @@ def _newton_path(design: FoldedDesign, outcome: np.ndarray, weight: np.ndarray) 
 
 def _best_penalty(design: FoldedDesign, outcome: np.ndarray, weight: np.ndarray, coef: np.ndarray) -> float:
     gradient, information = _newton_parts(design, outcome, weight, np.tile(coef, (design.folds, 1)))
-    fits = np.stack([_without_each_fold(coef, gradient, information, penalty) for penalty in PENALTIES], axis=2)
+    relative = design.basis.relative_penalty
+    fits = np.stack([_without_each_fold(coef, gradient, information, item * relative) for item in PENALTIES], axis=2)
     linear = design.predict(fits)
     deviance = weight @ (np.logaddexp(0, linear) - outcome[:, None] * linear)
     return PENALTIES[int(np.argmin(deviance))]
@@ -220,5 +221,7 @@ def _polish(
             coef = np.tile(result[fold], (design.folds, 1))
             gradient, information = _newton_parts(design, outcome, outside, coef)
             total = information.sum(0)
-            result[fold] = _solve(total, gradient.sum(0) + total @ result[fold], penalty)
+            result[fold] = _solve(
+                total, gradient.sum(0) + total @ result[fold], penalty * design.basis.relative_penalty
+            )
     return result

@@ -38,6 +38,16 @@ class SplineBasis:
         """Columns, the constant included."""
         return 1 + len(self.centre) + sum(len(item) for item in self.knots) + len(self.pairs)
 
+    @property
+    def relative_penalty(self) -> np.ndarray:
+        """Ridge penalty of each column relative to the common one, shape (q,): constant 0, main effects 0.1, rest 1.
+
+        The lighter penalty on main effects lowered the error of both nuisances in every design that was measured.
+        """
+        result = np.ones(self.width)
+        result[0], result[1 : 1 + len(self.centre)] = 0.0, 0.1
+        return result
+
     @classmethod
     def fit(cls, x: np.ndarray, score: np.ndarray | None = None) -> "SplineBasis":
         """Place knots and choose interactions.
