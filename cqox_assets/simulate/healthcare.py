@@ -16,7 +16,7 @@ With s the measured severity, u an unmeasured frailty, a the age and b the basel
 
 Sicker patients enter the programme, so the raw difference is far too small. Distance to the specialised hospital moves
 the programme and nothing else: it is a valid instrument, also against u. Adjusting for every measured column
-leaves the bias of u, between -0.5 and -0.3 points: an E-value or a bound should notice that it is possible, and it
+leaves the bias of u, about -0.3 points: an E-value or a bound should notice that it is possible, and it
 is small against the effect.
 """
 

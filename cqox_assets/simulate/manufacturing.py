@@ -12,9 +12,9 @@ Notes
            + 0.1 (temperature - 22) + 0.8 night + N(0, 3)
     machine ~ N(0, 1.5) for each of 40 machines
 
-The coolant is used where the wear is high, so the raw difference (about -0.8) hides most of the effect. Given the alloy its use is
-random, so every method that adjusts for the listed covariates finds it. Batches of one machine share its
-condition: standard errors are clustered by machine.
+The coolant is used where the wear is high, so the raw difference (about -0.8) hides most of the effect. Given the
+alloy its use is random, so every method that adjusts for the listed covariates finds it. Batches of one machine share
+its condition: standard errors are clustered by machine.
 """
 
 from collections.abc import Mapping
