@@ -10,6 +10,8 @@ from cqox_assets.result import EffectEstimate, Failure, Outcome, Refusal, Sensit
 from cqox_assets.study import Study
 from cqox_assets.synthesis.effect_summary import EffectGroup, EffectSummary
 
+_WHOLE_STUDY = frozenset({"study", "data", "nuisance", "data_diagnostics", "nuisance_models"})
+
 
 @dataclass(frozen=True)
 class Target:
@@ -107,8 +109,9 @@ def gather(
     Parameters
     ----------
     gates : sequence of mapping
-        Judged diagnostics with `name`, `status`, `value`, `threshold`, `meaning`, `remedy`, and `source` (or
-        `estimator`) where one estimator carries it. Diagnostics of the counted estimators are added.
+        Judged diagnostics with `name` (or `measure`), `status`, `value`, `threshold`, `meaning`, `remedy`, and
+        `estimator` where one estimator carries it. Diagnostics of the counted estimators that are not among them
+        are added.
     critique : str, optional
         `accept` or `reject`, once a review exists.
     """
@@ -125,7 +128,7 @@ def gather(
     )
     return Evidence(
         targets=tuple(_target(group) for group in targets),
-        gates=tuple(dict.fromkeys([*_rows(gates, counted, summary.preferred), *_own(estimates, counted)])),
+        gates=_all_gates(gates, estimates, counted, summary.preferred),
         guardrails=tuple(
             known.get(name, GuardrailEffect(name, rail.margin, rail.direction))
             for name, rail in declared.guardrails.items()
@@ -160,23 +163,33 @@ def _target(group: EffectGroup) -> Target:
     )
 
 
+def _all_gates(
+    rows: Sequence[Mapping[str, Any]], estimates: Mapping[str, Outcome], counted: set[str], estimand: str
+) -> tuple[Gate, ...]:
+    """Return the gates that were reported and, of each counted estimator, those that the report leaves out."""
+    reported = list(dict.fromkeys(_rows(rows, counted, estimand)))
+    known = {(gate.name, gate.source) for gate in reported}
+    return (*reported, *(gate for gate in _own(estimates, counted) if (gate.name, gate.source) not in known))
+
+
 def _rows(rows: Sequence[Mapping[str, Any]], counted: set[str], estimand: str) -> Iterable[Gate]:
+    """Turn rows of a gate report into gates; those of sensitivity questions are judged as questions."""
     for row in rows:
-        source = str(row.get("source") or row.get("estimator") or "")
-        source = source.removeprefix("estimates/")
-        if source in ("study", "data", "nuisance", "data_diagnostics", "nuisance_models"):
-            source = ""
+        measure, source = str(row.get("measure") or row["name"]), str(row.get("estimator") or row.get("source") or "")
+        if str(row["name"]).startswith("sensitivity:"):
+            continue
+        source = "" if source in _WHOLE_STUDY else source
         if source and source not in counted:
             continue
         yield Gate(
-            name=str(row["name"]),
+            name=measure,
             status=str(row["status"]),
             value=row.get("value"),
             threshold=row.get("threshold"),
             meaning=str(row.get("meaning") or ""),
             remedy=str(row.get("remedy") or ""),
             source=source,
-            informs=_informs(str(row["name"]), estimand),
+            informs=_informs(measure, estimand),
         )
 
 

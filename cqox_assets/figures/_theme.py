@@ -1,0 +1,116 @@
+"""One look for every figure: fonts, colours and axes; the global state of matplotlib is left alone."""
+
+import importlib.util
+import threading
+import unicodedata
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, QUIET, GRID = "#1f2933", "#667483", "#e3e7eb"
+REFERENCE = "#7b8794"
+# Okabe & Ito's palette without black and yellow, darkened where needed for thin lines on white.
+ARMS = ("#0072B2", "#D55E00", "#009E73", "#AA4499", "#B8860B", "#2F9BD0", "#8C510A", "#332288")
+LIMIT = "#B22222"
+LOCK = threading.RLock()  # matplotlib's font objects and settings are shared by all threads
+
+
+def arm_colour(arms: Sequence[str], arm: str) -> str:
+    """Return the colour of an arm: grey for the reference, else by the arm's place in the study."""
+    names = list(arms)
+    place = names.index(arm) if arm in names else 1
+    return REFERENCE if place == 0 else ARMS[(place - 1) % len(ARMS)]
+
+
+def single(width: float = 7.2, height: float = 4.2) -> "tuple[Figure, Axes]":
+    """Return a figure of one axis, in inches."""
+    figure, axes = panels(1, width, height)
+    return figure, axes[0]
+
+
+def panels(
+    count: int, width: float, height: float, ratios: Sequence[float] | None = None
+) -> "tuple[Figure, list[Axes]]":
+    """Return a figure of `count` axes above one another.
+
+    Parameters
+    ----------
+    ratios : sequence of float, optional
+        Relative heights of the axes; equal by default.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with LOCK:
+        figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+        FigureCanvasAgg(figure)
+        grid = figure.subplots(count, 1, squeeze=False, gridspec_kw={"height_ratios": list(ratios or [1.0] * count)})
+        axes = [grid[row][0] for row in range(count)]
+        for axis in axes:
+            _dress(axis)
+    return figure, axes
+
+
+def title(figure: "Figure", text: str) -> None:
+    """Put the figure's title flush left."""
+    figure.suptitle(text, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK)
+
+
+def set_fonts(figure: "Figure") -> None:
+    """Give every text of the figure the families that have its glyphs, Latin first, then Japanese."""
+    from matplotlib.text import Text
+
+    families = font_families()
+    for text in figure.findobj(Text):
+        text.set_fontfamily(families)
+        text.set_parse_math(False)  # a column called `a$b$` is a name, not a formula
+
+
+@cache
+def font_families() -> list[str]:
+    """Return DejaVu Sans and, where its file is installed, IPAexGothic; registering adds and replaces nothing."""
+    from matplotlib import font_manager
+
+    spec = importlib.util.find_spec("matplotlib_fontja")
+    for folder in (spec.submodule_search_locations or []) if spec is not None else []:
+        for path in sorted((Path(folder) / "fonts").glob("*.ttf")):
+            with LOCK:
+                font_manager.fontManager.addfont(str(path))
+            return ["DejaVu Sans", font_manager.FontProperties(fname=str(path)).get_name()]
+    return ["DejaVu Sans"]
+
+
+def shorten(text: str, cells: int = 34) -> str:
+    """Return the text cut to a width in half-width cells, with an ellipsis; Japanese characters take two."""
+    text = " ".join(str(text).split())
+    if sum(_cells(mark) for mark in text) <= cells:
+        return text
+    kept, used = "", 1
+    for mark in text:
+        used += _cells(mark)
+        if used > cells:
+            break
+        kept += mark
+    return f"{kept.rstrip()}…"
+
+
+def _cells(mark: str) -> int:
+    return 2 if unicodedata.east_asian_width(mark) in "WF" else 1
+
+
+def _dress(axis: "Axes") -> None:
+    for side in ("top", "right", "left"):
+        axis.spines[side].set_visible(False)
+    axis.spines["bottom"].set_color(QUIET)
+    axis.tick_params(colors=INK, labelsize=8.5, length=3, color=QUIET, labelfontfamily=font_families(), pad=3)
+    axis.grid(axis="x", color=GRID, linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.xaxis.label.set_fontsize(9)
+    axis.yaxis.label.set_fontsize(9)
+    axis.xaxis.label.set_color(INK)
+    axis.yaxis.label.set_color(INK)
