@@ -3,11 +3,11 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import dagster as dg
 
 from cqox_assets.errors import StorageError
-from cqox_assets.mapping.domains import domain_names
 from cqox_resources.settings import Settings
 
 KEY = re.compile(r"^[a-z0-9_-]+$")
@@ -47,6 +47,16 @@ class Partition:
     def path(self) -> str:
         """Folder below a stage's asset, the inbox or the reports."""
         return f"{self.domain}/{self.period}"
+
+
+def domain_names(extra: Path) -> list[str]:
+    """Return the names of the shipped domain profiles and of those in a folder of the user's.
+
+    Only names are read: a profile with a mistake in it must not keep the whole product from loading.
+    """
+    shipped = Path(__file__).parent / "domains"
+    paths = [*shipped.glob("*.yaml"), *(extra.glob("*.yaml") if extra.is_dir() else ())]
+    return sorted({path.stem for path in paths if KEY.match(path.stem) and not path.stem.startswith("_")})
 
 
 _SETTINGS = Settings.from_env()

@@ -47,7 +47,8 @@ class Present:
     @cached_property
     def nuisance(self) -> Nuisance | None:
         """Shared cross-fitted predictions."""
-        return self.find("nuisance/nuisance_models")
+        found = self.find("nuisance/nuisance_models")
+        return found if isinstance(found, Nuisance) else None
 
     @cached_property
     def estimates(self) -> dict[str, Outcome]:

@@ -172,7 +172,7 @@ CODECS: tuple[KindCodec, ...] = (
     KindCodec("delivery", (Delivery,), _encode_delivery, _decode_delivery),
     KindCodec("study", (Study,), _encode_study, _decode_study),
     KindCodec(
-        "outcome", (EffectEstimate, Refusal, Failure), _encode_outcome, lambda row, frames: outcome_from_json(row, frames)
+        "outcome", (EffectEstimate, Refusal, Failure), _encode_outcome, outcome_from_json
     ),
     KindCodec("answers", (Answers,), _encode_answers, _decode_answers),
     KindCodec("figure", (FigureRecord,), _encode_figure, lambda row, frames: FigureRecord(**row, data=frames["drawn"])),
@@ -195,7 +195,9 @@ CODECS: tuple[KindCodec, ...] = (
     _json_codec("method_plan", MethodPlan),
     _json_codec("gate_report", GateReport),
     _json_codec("effect_summary", EffectSummary),
-    KindCodec("frame", (pd.DataFrame,), lambda value: Parts("frame", {}, {"rows": value}), lambda _, frames: frames["rows"]),
+    KindCodec(
+        "frame", (pd.DataFrame,), lambda value: Parts("frame", {}, {"rows": value}), lambda _, frames: frames["rows"]
+    ),
     KindCodec("document", (dict,), lambda value: Parts("document", _plain(value)), lambda document, _: dict(document)),
 )  # fmt: skip
 

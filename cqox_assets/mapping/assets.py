@@ -93,7 +93,7 @@ def domain_match(
         "column_profile": dg.AssetIn(["mapping", "column_profile"]),
     },
     deps=[dg.AssetDep(["mapping", "domain_match"])],
-    description="The role of each column with confidence and evidence; confirm or correct it in study.yaml or the launchpad.",
+    description="The role of each column with confidence and evidence; study.yaml or the launchpad corrects it.",
     code_version="1",
     **STAGE,
 )

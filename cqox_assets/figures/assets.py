@@ -1,0 +1,122 @@
+"""One asset per figure of the catalogue, one op per family."""
+
+import traceback
+from collections.abc import Iterator
+
+import dagster as dg
+
+from cqox_assets.alerts import write_alert
+from cqox_assets.assets import stage
+from cqox_assets.catalog import load_estimators, load_figures, load_sensitivities
+from cqox_assets.partitions import Partition
+from cqox_assets.results import Results
+from cqox_assets.spec import FigureSpec, Inputs
+from cqox_assets.stored import FigureRecord
+from cqox_resources.reports import ReportStore
+from cqox_resources.settings import Settings
+
+DEPS = [
+    dg.AssetDep(["gates", "gated_study"]),
+    dg.AssetDep(["discovery", "method_plan"]),
+    dg.AssetDep(["nuisance", "nuisance_models"]),
+    *(dg.AssetDep(["estimates", name]) for name in load_estimators()),
+    *(dg.AssetDep(["sensitivity", name]) for name in load_sensitivities()),
+]
+
+
+def family_assets(family: str, specs: list[FigureSpec]) -> dg.AssetsDefinition:
+    """Wrap the figures of one family as one op whose figures can be drawn alone."""
+    shared = stage("figures", kinds={"python", "matplotlib"})
+    common = {name: shared[name] for name in ("group_name", "owners", "freshness_policy", "kinds", "tags")}
+    outs = {spec.name: dg.AssetSpec(
+        ["figures", spec.name], deps=DEPS, description=f"**{spec.title}.** {spec.question}\n\n{spec.reference}",
+        code_version=spec.version, partitions_def=shared["partitions_def"], **common,
+    ) for spec in specs}  # fmt: skip
+
+    @dg.multi_asset(
+        name=f"figures_{family}",
+        specs=list(outs.values()),
+        can_subset=True,
+        partitions_def=shared["partitions_def"],
+        op_tags=shared["op_tags"],
+        pool=shared["pool"],
+        check_specs=[
+            dg.AssetCheckSpec("drawn", asset=spec.key, description="The figure's needs were met.")
+            for spec in outs.values()
+        ],
+    )
+    def _draw(
+        context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
+    ) -> Iterator[dg.MaterializeResult]:
+        partition = Partition.parse(context.partition_key)
+        present = Results(settings.warehouse).present(partition.key)
+        inputs, reports = present.inputs(), ReportStore(settings.reports, settings.reports_url)
+        for spec in specs:
+            if outs[spec.name].key in context.selected_asset_keys:
+                record = draw(spec, inputs, reports, partition)
+                if record.status == "failed":
+                    write_alert(settings, "bug", partition.key, context.run_id, f"{spec.name}: {record.reason}")
+                yield _result(outs[spec.name].key, record, present.fingerprint, reports, partition)
+
+    return _draw
+
+
+def draw(spec: FigureSpec, inputs: Inputs, reports: ReportStore, partition: Partition) -> FigureRecord:
+    """Draw one figure and put its files into the report store; unmet needs give a record with the reason."""
+    from cqox_assets.figures._files import render
+
+    reason = spec.unmet(inputs)
+    folder = f"{partition.path}/figures"
+    if reason is not None:
+        reports.remove(folder, spec.name)
+        return FigureRecord(spec.name, spec.title, spec.question, "not_drawn", reason)
+    try:
+        drawing = spec.draw(inputs, spec.forms[0])
+        files = {kind: f"figures/{spec.name}.{kind}" for kind in ("png", "svg")}
+        for kind in files:
+            reports.write(f"{folder}/{spec.name}.{kind}", render(drawing, kind))
+    except Exception as error:  # one figure that cannot be drawn must not take the card with it
+        reports.remove(folder, spec.name)
+        said = f"{type(error).__name__}: {error}"
+        return FigureRecord(spec.name, spec.title, spec.question, "failed", said, alt=traceback.format_exc())
+    return FigureRecord(
+        spec.name, spec.title, spec.question, "drawn", "", drawing.caption, drawing.alt, files, drawing.data
+    )
+
+
+def _result(
+    key: dg.AssetKey, record: FigureRecord, fingerprint: str, reports: ReportStore, partition: Partition
+) -> dg.MaterializeResult:
+    metadata: dict[str, object] = {"fingerprint": fingerprint, "status": record.status, "question": record.question}
+    if record.status == "drawn":
+        link = reports.url(f"{partition.path}/{record.files['png']}")
+        metadata |= {
+            "figure": dg.MetadataValue.md(f"![{_inline(record.alt)}]({link})"),
+            "caption": record.caption,
+            "vector": dg.MetadataValue.url(reports.url(f"{partition.path}/{record.files['svg']}")),
+        }
+    else:
+        metadata["reason"] = record.reason
+    check = dg.AssetCheckResult(
+        asset_key=key,
+        check_name="drawn",
+        passed=record.status == "drawn",
+        severity=dg.AssetCheckSeverity.ERROR if record.status == "failed" else dg.AssetCheckSeverity.WARN,
+        description=record.reason or record.caption,
+    )
+    return dg.MaterializeResult(asset_key=key, value=record, metadata=metadata, check_results=[check])
+
+
+def _inline(text: str) -> str:
+    """Return text that can stand between the brackets of a markdown image."""
+    return "".join(" " if mark in "[]\n`<>" else mark for mark in text)
+
+
+def _families() -> dict[str, list[FigureSpec]]:
+    found: dict[str, list[FigureSpec]] = {}
+    for spec in load_figures().values():
+        found.setdefault(spec.family, []).append(spec)
+    return found
+
+
+ASSETS = [family_assets(family, specs) for family, specs in sorted(_families().items())]

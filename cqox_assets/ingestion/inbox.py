@@ -1,0 +1,88 @@
+"""The inbox on disk: which files count, and how a file that cannot be taken leaves it without being lost."""
+
+import hashlib
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cqox_resources.settings import Settings
+
+SIDE_TABLES = ("edges",)
+_UNFINISHED = (".part", ".tmp", ".crdownload", ".swp")
+
+
+def is_finished(path: Path) -> bool:
+    """Whether the name is that of a delivered file, not of a hidden or half-written one."""
+    return not path.name.startswith((".", "~$")) and path.suffix.lower() not in _UNFINISHED
+
+
+def delivered(folder: Path) -> list[Path]:
+    """Return every delivered file of a folder by name: data, declaration and side tables."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.is_file() and is_finished(path))
+
+
+def data_files(folder: Path) -> list[Path]:
+    """Return the data files of a partition's folder by name."""
+    return [path for path in delivered(folder) if path.name != "study.yaml" and path.stem.lower() not in SIDE_TABLES]
+
+
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def quarantine(settings: Settings, path: Path, place: str, code: str, reason: str) -> Path:
+    """Move a file out of the inbox and write down why; nothing is ever overwritten.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    place : str
+        Folder below the quarantine, normally `domain/period`.
+    code, reason : str
+        Stable code and one sentence.
+
+    Returns
+    -------
+    Path
+        Where the file is now; `<name>.reason.json` beside it says why.
+    """
+    folder = settings.quarantine / place
+    folder.mkdir(parents=True, exist_ok=True)
+    digest = file_sha256(path)
+    target = folder / path.name
+    if target.exists():
+        target = folder / f"{digest[:12]}-{path.name}"
+    record = {
+        "file": path.name,
+        "from": str(path),
+        "sha256": digest,
+        "code": code,
+        "reason": reason,
+        "moved": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    note = target.with_name(target.name + ".reason.json")
+    # The reason comes first: a move without a reason would be a file that nobody can explain.
+    note.write_text(json.dumps(record, ensure_ascii=False, indent=1), "utf-8")
+    try:
+        os.replace(path, target)
+    except OSError:  # another file system
+        import shutil
+
+        shutil.move(str(path), target)
+    return target
+
+
+def quarantined(settings: Settings, place: str) -> list[tuple[str, str]]:
+    """Return (name, sha256) of the files of a partition that are in quarantine."""
+    folder = settings.quarantine / place
+    found = []
+    for note in sorted(folder.glob("*.reason.json")) if folder.is_dir() else ():
+        record = json.loads(note.read_text("utf-8"))
+        found.append((record["file"], record["sha256"]))
+    return found

@@ -1,0 +1,85 @@
+"""Roll-ups over partitions: the effect history of a domain and the network of domains."""
+
+import dagster as dg
+import pandas as pd
+
+from cqox_assets.assets import OWNERS, markdown_table
+from cqox_assets.partitions import DOMAIN_PARTITIONS, DOMAINS, PERIOD
+from cqox_assets.results import Results
+from cqox_resources.settings import Settings
+
+SHARED = {"group_name": "ledger", "owners": OWNERS, "kinds": {"python"}, "tags": {"stage": "ledger", "cost": "light"}}
+HISTORY_KEY = dg.AssetKey(["ledger", "effect_history"])
+
+
+@dg.asset(
+    key=HISTORY_KEY,
+    deps=[
+        dg.AssetDep(
+            ["decisions", "decision_card"],
+            partition_mapping=dg.MultiToSingleDimensionPartitionMapping(partition_dimension_name="domain"),
+        )
+    ],
+    partitions_def=DOMAIN_PARTITIONS,
+    description="Every effect of a domain over its periods; only equal outcome, treatment and estimand are joined.",
+    code_version="1",
+    dagster_type=dg.Any,
+    **SHARED,
+)
+def effect_history(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Join the decision cards of one domain."""
+    from cqox_assets.ledger.history import build_history, pool
+
+    history = build_history(_cards(Results(settings.warehouse), context.partition_key))
+    pooled = pool(history)
+    return dg.MaterializeResult(
+        value=history,
+        metadata={
+            "dagster/row_count": len(history),
+            "periods": int(history["period"].nunique()) if len(history) else 0,
+            "pooled": dg.MetadataValue.md(markdown_table(pooled, 40) if len(pooled) else "nothing to pool"),
+            "history": dg.MetadataValue.md(markdown_table(history, 40) if len(history) else "no cards yet"),
+        },
+    )
+
+
+@dg.asset(
+    key=["ledger", "domain_network"],
+    deps=[dg.AssetDep(HISTORY_KEY, partition_mapping=dg.AllPartitionMapping())],
+    description="Domains and what they share: edges between domains with a common outcome or treatment.",
+    code_version="1",
+    dagster_type=dg.Any,
+    **SHARED,
+)
+def domain_network(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Build the network from the stored histories."""
+    from cqox_assets.ledger.network import build_network
+
+    results, histories = Results(settings.warehouse), {}
+    for domain in DOMAINS:
+        try:
+            histories[domain] = results.load("ledger/effect_history", domain)
+        except FileNotFoundError:  # a domain without a card has no history, and is no node
+            continue
+    nodes, edges = build_network(histories)
+    return dg.MaterializeResult(
+        value={"nodes": _records(nodes), "edges": _records(edges)},
+        metadata={
+            "nodes": dg.MetadataValue.md(markdown_table(nodes, 40) if len(nodes) else "no domain has a card yet"),
+            "edges": dg.MetadataValue.md(markdown_table(edges, 40) if len(edges) else "no domains share a column"),
+            "domains": len(nodes),
+        },
+    )
+
+
+def _cards(results: Results, domain: str) -> list[dict[str, object]]:
+    folder = results.folder("decisions/decision_card", domain)
+    periods = sorted(path.name for path in folder.iterdir() if PERIOD.match(path.name)) if folder.is_dir() else []
+    return [results.load("decisions/decision_card", f"{domain}|{period}") for period in periods]
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, object]]:
+    return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+
+
+ASSETS = [effect_history, domain_network]

@@ -1,0 +1,88 @@
+"""What all results say together: the effect summary and the gates over every diagnostic."""
+
+import dagster as dg
+
+from cqox_assets.assets import numbers, stage
+from cqox_assets.catalog import load_estimators, load_sensitivities
+from cqox_assets.partitions import Partition
+from cqox_assets.result import EffectEstimate, Failure, Refusal
+from cqox_assets.results import Results
+from cqox_resources.settings import Settings
+
+STAGE = stage("synthesis")
+ESTIMATES = [dg.AssetDep(["estimates", name]) for name in load_estimators()]
+QUESTIONS = [dg.AssetDep(["sensitivity", name]) for name in load_sensitivities()]
+GATES_KEY = dg.AssetKey(["synthesis", "design_gates"])
+
+
+@dg.asset(
+    key=["synthesis", "effect_summary"],
+    deps=[dg.AssetDep(["gates", "gated_study"]), dg.AssetDep(["discovery", "method_plan"]), *ESTIMATES],
+    description="Estimates by estimand, agreement among those that answer the same question, assumption ledger.",
+    code_version="1",
+    **STAGE,
+)
+def effect_summary(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Summarise every estimate of the current study."""
+    from cqox_assets.synthesis.effect_summary import summarise
+
+    present = Results(settings.warehouse).present(Partition.parse(context.partition_key).key)
+    summary = summarise(present.plan, present.estimates)
+    kinds = list(present.estimates.values())
+    return dg.MaterializeResult(
+        value=summary,
+        metadata={
+            "fingerprint": present.fingerprint,
+            "summary": dg.MetadataValue.md(summary.markdown()),
+            **numbers(
+                {
+                    "estimated": sum(isinstance(item, EffectEstimate) for item in kinds),
+                    "refused": sum(isinstance(item, Refusal) for item in kinds),
+                    "failed": sum(isinstance(item, Failure) for item in kinds),
+                }
+            ),
+        },
+    )
+
+
+@dg.asset(
+    key=GATES_KEY,
+    deps=[
+        dg.AssetDep(["gates", "data_diagnostics"]),
+        dg.AssetDep(["gates", "gated_study"]),
+        dg.AssetDep(["nuisance", "nuisance_models"]),
+        *ESTIMATES,
+        *QUESTIONS,
+    ],
+    description="Every diagnostic of data, nuisance models, estimates and sensitivity, judged by Great Expectations.",
+    code_version="1",
+    check_specs=[dg.AssetCheckSpec("design_holds", asset=GATES_KEY, description="No design gate failed or warned.")],
+    **stage("synthesis", kinds={"python", "greatexpectations"}),
+)
+def design_gates(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Collect and judge the diagnostics of the current study."""
+    from cqox_assets.gates.design import collect
+
+    present = Results(settings.warehouse).present(Partition.parse(context.partition_key).key)
+    report = collect(present.data, present.nuisance, present.estimates, present.inputs().sensitivity)
+    counts = report.counts()
+    return dg.MaterializeResult(
+        value=report,
+        metadata={
+            "fingerprint": present.fingerprint,
+            "gates": dg.MetadataValue.md(report.markdown()),
+            **{f"gates_{status}": count for status, count in counts.items()},
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                asset_key=GATES_KEY,
+                check_name="design_holds",
+                passed=counts["pass"] == len(report.rows),
+                severity=dg.AssetCheckSeverity.WARN,
+                description=report.headline(),
+            )
+        ],
+    )
+
+
+ASSETS = [effect_summary, design_gates]

@@ -1,0 +1,49 @@
+"""The report store: files that people open from the UI, under <domain>/<period>/."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from upath import UPath
+
+
+class ReportStore:
+    """Writes report files and knows the links under which the web server shows them.
+
+    Parameters
+    ----------
+    root : UPath
+        Any fsspec location.
+    prefix : str
+        Prefix of the links, such as `/reports`.
+    """
+
+    def __init__(self, root: UPath, prefix: str = "/reports") -> None:
+        self._root = root
+        self._prefix = prefix.rstrip("/")
+
+    def write(self, path: str, content: bytes) -> UPath:
+        """Put a file in place in one step and return where it is."""
+        target = self._root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.protocol not in ("", "file", "local"):
+            target.write_bytes(content)
+            return target
+        handle, name = tempfile.mkstemp(dir=str(target.parent), prefix=".", suffix=".tmp")
+        with os.fdopen(handle, "wb") as sink:
+            sink.write(content)
+        Path(name).chmod(0o644)
+        Path(name).replace(str(target))
+        return target
+
+    def remove(self, folder: str, stem: str) -> None:
+        """Remove every file of a folder with the given stem: what is no longer true must not be shown."""
+        place = self._root / folder
+        if place.is_dir():
+            for path in place.iterdir():
+                if path.stem == stem:
+                    path.unlink()
+
+    def url(self, path: str) -> str:
+        """Return the link to a file."""
+        return f"{self._prefix}/{path}"
