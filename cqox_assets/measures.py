@@ -57,7 +57,8 @@ class Diagnostic:
     """A measure's value for one study or estimate, judged.
 
     `value` is None when the measure could not be computed (`not_run`); `detail` is one sentence. `threshold` and
-    `fail_threshold` are the limits that it was judged by, so that a reader can judge it again.
+    `fail_threshold` are the limits that it was judged by, so that a reader can judge it again. `applies` is False
+    where the study has nothing that the measure speaks about (no covariates, no units): `not_run`, and no bad news.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Diagnostic:
     severity: str = "warn"
     reference: str = ""
     fail_threshold: float | None = None
+    applies: bool = True
 
 
 MEASURES: Mapping[str, Measure] = {
@@ -130,6 +132,18 @@ MEASURES: Mapping[str, Measure] = {
             "invalid_weights", "Invalid sampling weights", "rows whose sampling weight is missing or negative",
             "below", 1, severity="block", meaning="Sampling weights must be zero or positive.",
             remedy="Correct the weight column, or unmap the role weight in study.yaml.",
+        ),
+        Measure(
+            "table_expectations", "Expectations of the prepared table",
+            "expectations of the prepared table that are not met", "below", 1, severity="block",
+            meaning="The prepared table is not what estimators can read.",
+            remedy="Correct what is named here and deliver the file again.",
+        ),
+        Measure(
+            "declared_blocks", "Gates declared as blocking",
+            "failed gates that block only because study.yaml or the domain profile says so", "below", 1,
+            severity="block", meaning="A gate that was declared as blocking failed.",
+            remedy="Correct the data, or declare the gate's severity as warn in study.yaml under severities.",
         ),
         Measure(
             "missing_share", "Missing cells", "share of cells that were missing before preparation", "below", 0.3,
@@ -268,7 +282,7 @@ def _limits(measure: Measure, limits: Mapping[str, float]) -> tuple[float | None
     if f"{measure.name}_fail" not in limits and None not in (threshold, fail_limit):
         loose = threshold >= fail_limit if measure.direction == "below" else threshold <= fail_limit  # type: ignore[operator]
         fail_limit = None if loose else fail_limit
-    return threshold, None if fail_limit is None else float(fail_limit)
+    return threshold, None if fail_limit is None or math.isnan(fail_limit) else float(fail_limit)
 
 
 def limits_for(design: str | None, thresholds: Mapping[str, float]) -> Mapping[str, float]:
