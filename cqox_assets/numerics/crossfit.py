@@ -157,7 +157,7 @@ class Folded:
         else:
             model = _sklearn(learner, settings, self.seed, binary=False)
             predicted = self._per_fold(y, weight, model, lambda fit, x: fit.predict(x))
-        return np.clip(predicted, y[used].min(), y[used].max())
+        return np.asarray(np.clip(predicted, y[used].min(), y[used].max()))
 
     def _probability(self, d: np.ndarray, learner: str, settings: Mapping[str, Any] | None) -> np.ndarray:
         from cqox_assets.numerics.logit import expit

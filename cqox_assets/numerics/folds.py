@@ -48,3 +48,16 @@ def content_folds(
         pairs = np.stack([contents[rows].astype(np.uint64), central[rows].astype(np.uint64)], axis=1)
         result[rows] = np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1) % folds
     return result
+
+
+def index_folds(n: int, folds: int) -> np.ndarray:
+    """Return row number modulo `folds`, shape (n,): it depends on the order of rows."""
+    return np.arange(n) % folds
+
+
+def random_folds(n: int, folds: int, seed: int, group: np.ndarray | None = None) -> np.ndarray:
+    """Return a random equal-sized assignment, shape (n,); units of one `group` (codes 0..G-1) share a fold."""
+    generator = np.random.default_rng(seed)
+    if group is None:
+        return np.asarray(generator.permutation(n) % folds)
+    return np.asarray((generator.permutation(int(group.max()) + 1) % folds)[group])

@@ -120,8 +120,8 @@ def crossfit_ridge_logit(design: FoldedDesign, outcome: np.ndarray, weight: np.n
     -----
     Newton's method on all rows gives gradient and information by fold; a fold's fit is the Newton step without the
     fold's share, taken again from where it lands while rows are few, so that nothing of a held-out row stays in.
-    Penalties are compared on the same quadratic approximation. Beyond 100,000 rows, Newton's method and the choice of the
-    penalty use an evenly spaced subsample, and all rows enter through one last step from its solution.
+    Penalties are compared on the same quadratic approximation. Beyond 100,000 rows, Newton's method and the choice
+    of the penalty use an evenly spaced subsample, and all rows enter through one last step from its solution.
     """
     if len(outcome) > 2 * _PILOT_ROWS:
         pilot, rows = design.thinned(_PILOT_ROWS)

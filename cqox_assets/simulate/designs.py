@@ -106,7 +106,7 @@ def no_overlap(n: int, seed: int) -> tuple[Study, Truth]:
 
 
 def hidden_confounder(n: int, seed: int) -> tuple[Study, Truth]:
-    """A normal u that is not in the table drives both: logit e = 0.5 x0 + u, g = x0 + u, tau = 1.
+    """Hide a normal u that drives both: logit e = 0.5 x0 + u, g = x0 + u, tau = 1.
 
     No adjustment for what is seen recovers 1; a sensitivity analysis must say how strong such a u may be.
     """
@@ -119,12 +119,12 @@ def hidden_confounder(n: int, seed: int) -> tuple[Study, Truth]:
 
 
 def null_effect(n: int, seed: int) -> tuple[Study, Truth]:
-    """The confounding of `confounded_linear` with tau = 0: ATE = ATT = 0."""
+    """Keep the confounding of `confounded_linear` with tau = 0: ATE = ATT = 0."""
     return _observational(n, seed, _linear_index, _linear_outcome, lambda x: np.zeros(len(x))), {"ATE": 0.0, "ATT": 0.0}
 
 
 def null_trial(n: int, seed: int) -> tuple[Study, Truth]:
-    """The trial of `randomised_trial` with tau = 0: for estimators that need randomisation."""
+    """Keep the trial of `randomised_trial` with tau = 0: for estimators that need randomisation."""
     generator = np.random.default_rng(seed)
     x = _covariates(generator.random((n, _COVARIATES)))
     d = (generator.random(n) < 0.5).astype(float)
@@ -160,7 +160,7 @@ def _linear_outcome(x: np.ndarray) -> np.ndarray:
 def _smooth_index(x: np.ndarray) -> np.ndarray:
     wave, product = np.sin(2 * x[:, 6]), x[:, 0] * x[:, 2]
     index = 0.5 * x[:, 0] - 0.4 * x[:, 2] + 0.4 * wave + 0.3 * x[:, 8] + 0.3 * product - 0.2 * (x[:, 10] - 1)
-    return np.clip(index, -2.5, 2.5)
+    return np.asarray(np.clip(index, -2.5, 2.5))
 
 
 def _smooth_outcome(x: np.ndarray) -> np.ndarray:
@@ -190,7 +190,7 @@ def _covariates(uniform: np.ndarray) -> np.ndarray:
     """Turn uniforms of shape (n, 12) into the covariates that the module's docstring describes."""
     from scipy.special import ndtri
 
-    x = ndtri(np.clip(uniform, 1e-12, 1 - 1e-12))
+    x = np.asarray(ndtri(np.clip(uniform, 1e-12, 1 - 1e-12)))
     x[:, 1] = 0.5 * x[:, 0] + np.sqrt(0.75) * x[:, 1]
     x[:, 6] = 3 * uniform[:, 6] - 1.5
     x[:, 8] = uniform[:, 8] < 0.4

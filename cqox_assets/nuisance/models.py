@@ -1,0 +1,205 @@
+"""Nuisance models: cross-fitted propensity and outcome predictions, made once per study and shared."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from cqox_assets.diagnostics.overlap import effective_share, largest_weight, overlap_share
+from cqox_assets.measures import Diagnostic, Status, judge
+from cqox_assets.numerics.crossfit import Folded
+from cqox_assets.numerics.folds import content_folds
+from cqox_assets.result import Nuisance
+from cqox_assets.spec import CommonParams, Context
+from cqox_assets.study import Role, Study
+
+CLIP = 0.01
+_SEVERITY = (Status.PASS, Status.NOT_RUN, Status.WARN, Status.FAIL)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The arrays of a study with two arms.
+
+    Parameters
+    ----------
+    x : ndarray of shape (n, p)
+    y : ndarray of shape (n,)
+    d : ndarray of shape (n,)
+        1 in the compared arm.
+    weight : ndarray of shape (n,), optional
+        Sampling weights of mean one.
+    cluster : ndarray of int, shape (n,), optional
+        Codes of the clusters, or of the units of a panel.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    d: np.ndarray
+    weight: np.ndarray | None
+    cluster: np.ndarray | None
+
+    @classmethod
+    def of(cls, study: Study) -> "Data":
+        """Read the columns of a study; units that repeat over time count as clusters unless clusters are mapped."""
+        return cls(
+            study.matrix(), study.column(Role.OUTCOME), study.column(Role.TREATMENT), study.weights(), groups_of(study)
+        )
+
+    @property
+    def sampling(self) -> np.ndarray:
+        """Sampling weights, ones without any."""
+        return np.ones(len(self.y)) if self.weight is None else self.weight
+
+    def folded(self, fold: np.ndarray, seed: int = 0) -> Folded:
+        """Return rows and folds for cross-fitting; covariates are ranked by correlation with outcome and treatment."""
+        return Folded(self.x, fold, self.weight, _importance(self.x, self.y, self.d), seed)
+
+    def content_folds(self, folds: int, seed: int) -> np.ndarray:
+        """Assign folds by content; clusters stay together."""
+        return content_folds(self.x, self.y, self.d, folds, seed=seed, group=self.cluster)
+
+
+def groups_of(study: Study) -> np.ndarray | None:
+    """Return codes of the clusters, else of repeated units, else None."""
+    if study.has(Role.CLUSTER):
+        return study.codes(Role.CLUSTER)
+    if study.has(Role.UNIT):
+        units = study.codes(Role.UNIT)
+        if units is not None and int(units.max()) + 1 < len(units):
+            return units
+    return None
+
+
+def fit_nuisance(study: Study, params: CommonParams | None = None) -> Nuisance:
+    """Fit propensity and outcome models for every contrast of a study.
+
+    Parameters
+    ----------
+    study : Study
+        With arms; each compared arm gets models on its own rows and those of the reference arm.
+    params : CommonParams, optional
+        `nuisance` names the learner, `folds` and `seed` the folds:
+
+        - `stack`: the mixture of `spline` and `boosting` with the least cross-validated loss, per model;
+        - `spline`: hinges with pairwise interactions of the 14 most correlated covariates, ridge or ridge-logit with
+          a cross-validated penalty; 60 covariates make 271 columns, and beyond 100,000 rows the penalty of the
+          propensity is chosen on 50,000 evenly spaced rows;
+        - `boosting`: at most 100 small trees, stopped early, each fit on at most 50,000 rows;
+        - `linear`: least squares per arm and unpenalised logit;
+        - `random_forest`: 200 trees with at least 10 rows per leaf.
+
+    Returns
+    -------
+    Nuisance
+        Propensities are moved to [0.01, 0.99]; `clipped` counts the rows. Diagnostics: overlap, effective sample
+        size and weight range of the inverse-propensity weights, the worst contrast each.
+
+    Raises
+    ------
+    CqoxError
+        If a model cannot be fitted: `perfect_separation`, `empty_fold_arm`.
+    """
+    params = CommonParams() if params is None else params
+    predictions, judged, clipped = {}, [], {}
+    for arm, part in study.contrasts():
+        data = Data.of(part)
+        fold = data.content_folds(params.folds, params.seed)
+        raw = predict_nuisances(data, fold, params.nuisance, params.seed)
+        clipped[arm] = int(np.sum((raw["propensity"] < CLIP) | (raw["propensity"] > 1 - CLIP)))
+        predictions[arm] = raw.assign(propensity=raw["propensity"].clip(CLIP, 1 - CLIP))
+        judged.append(_judged(part, data, raw["propensity"].to_numpy(), arm if len(study.arms) > 2 else ""))
+    total = sum(clipped.values())
+    notices = (f"the propensity of {total} rows was moved to the bounds {CLIP} and {1 - CLIP}",) if total else ()
+    return Nuisance(
+        predictions=predictions,
+        learner=params.nuisance,
+        seed=params.seed,
+        folds=params.folds,
+        fingerprint=study.fingerprint,
+        diagnostics=tuple(_worst(items) for items in zip(*judged, strict=True)),
+        clipped=total,
+        notices=notices,
+    )
+
+
+def predict_nuisances(data: Data, fold: np.ndarray, learner: str, seed: int = 0) -> pd.DataFrame:
+    """Return cross-fitted predictions, one row per unit, with an unclipped propensity.
+
+    Columns: `propensity` (of the compared arm), `outcome_reference`, `outcome_compared`, `fold`.
+    """
+    folded = data.folded(fold, seed)
+    return pd.DataFrame(
+        {
+            "propensity": np.clip(folded.probability(data.d, learner), 0.0, 1.0),
+            "outcome_reference": folded.mean(data.y, data.d == 0, learner),
+            "outcome_compared": folded.mean(data.y, data.d == 1, learner),
+            "fold": fold,
+        }
+    )
+
+
+def _importance(x: np.ndarray, y: np.ndarray, d: np.ndarray) -> np.ndarray:
+    """Largest absolute correlation of each covariate with outcome and treatment, shape (p,)."""
+    spread = x.std(0)
+    z = (x - x.mean(0)) / np.where(spread > 0, spread, 1.0)
+    scores = [np.abs(z.T @ (v - v.mean())) / (len(v) * (v.std() or 1.0)) for v in (y, d)]
+    return np.asarray(np.round(np.maximum(*scores), 10))
+
+
+def _judged(study: Study, data: Data, propensity: np.ndarray, arm: str) -> list[Diagnostic]:
+    kept = np.clip(propensity, CLIP, 1 - CLIP)
+    weights = data.sampling * np.where(data.d == 1, 1 / kept, 1 / (1 - kept))
+    return judge_weights(study, data.d, propensity, weights, prefix=f"arm '{arm}': " if arm else "")
+
+
+def judge_weights(
+    study: Study,
+    treated: np.ndarray,
+    propensity: np.ndarray,
+    weights: np.ndarray,
+    *,
+    overlap_limit: float | None = None,
+    prefix: str = "",
+) -> list[Diagnostic]:
+    """Judge overlap, effective sample size and weight range by the study's limits.
+
+    Parameters
+    ----------
+    study : Study
+    treated, propensity, weights : ndarray of shape (n,)
+    overlap_limit : float, optional
+        Limit of the overlap where neither profile nor declaration states one (0.9 for weighting).
+    prefix : str
+        Put before each detail.
+    """
+    limits = dict(study.thresholds) if overlap_limit is None else {"overlap": overlap_limit, **study.thresholds}
+    values = {
+        "overlap": (overlap_share(propensity, treated), "share of units within the propensity range of both arms"),
+        "effective_sample_size": (effective_share(weights, treated), "of the weights, in the arm where it is smaller"),
+        "weight_range": (largest_weight(weights, treated), "largest weight over the mean weight of its arm"),
+    }
+    return [
+        judge(name, value, thresholds=limits, severities=study.severities, detail=prefix + detail)
+        for name, (value, detail) in values.items()
+    ]
+
+
+def shared_or_own(
+    study: Study, params: CommonParams, context: Context, *, seed: int | None = None, clip: float = CLIP
+) -> pd.DataFrame:
+    """Return the shared predictions if they are what is asked for, else fit them; propensities are clipped at `clip`.
+
+    `seed` replaces the one of `params` (for repeated cross-fitting); it, and a `clip` below the shared one, rule the
+    shared predictions out.
+    """
+    held = context.shared(study, params) if seed is None and clip >= CLIP else None
+    if held is None:
+        data, chosen = Data.of(study), params.seed if seed is None else seed
+        held = predict_nuisances(data, data.content_folds(params.folds, chosen), params.nuisance, chosen)
+    return held.assign(propensity=held["propensity"].clip(clip, 1 - clip))
+
+
+def _worst(items: Sequence[Diagnostic]) -> Diagnostic:
+    return max(items, key=lambda item: _SEVERITY.index(item.status))
