@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from cqox_assets.catalog import load_sensitivities
 from cqox_assets.declaration import Declaration
 from cqox_assets.measures import MEASURES
 from cqox_assets.result import EffectEstimate, Failure, Outcome, Refusal, SensitivityResult
@@ -73,6 +74,8 @@ class Question:
     status: str
     value: float
     meaning: str
+    advice: str = ""
+    title: str = ""
     informs: bool = False
 
 
@@ -119,13 +122,17 @@ def gather(
     trial = declared.design == "trial"
     targets = summary.targets()
     counted = {name for group in targets for name in group.estimators}
+    titles = {name: spec.title for name, spec in load_sensitivities().items()}
     minimum, said = _minimum_effect(declared)
     known = {item.name: item for item in guardrails}
     questions = tuple(
-        Question(item.name, item.status.value, item.value, item.meaning, informs=trial and item.name == "e_value")
+        Question(
+            item.name, item.status.value, item.value, item.meaning, item.advice, titles.get(item.name, item.name),
+            informs=trial and item.name == "e_value",
+        )
         for item in (sensitivity or {}).values()
         if isinstance(item, SensitivityResult) and (not counted or item.estimator in counted)
-    )
+    )  # fmt: skip
     return Evidence(
         targets=tuple(_target(group) for group in targets),
         gates=_all_gates(gates, estimates, counted, summary.preferred),

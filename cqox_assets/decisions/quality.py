@@ -2,7 +2,7 @@
 
 from cqox_assets.decisions.evidence import Evidence, Gate, GuardrailEffect
 from cqox_assets.decisions.verdict import CANARY, GO, HOLD, Reason
-from cqox_assets.synthesis._helpers import listed, short
+from cqox_assets.wording import listed, short
 
 
 def quality_reasons(evidence: Evidence) -> list[Reason]:
@@ -90,7 +90,8 @@ def sensitivity_reasons(evidence: Evidence) -> list[Reason]:
         asked = sorted((item for item in evidence.questions if item.name == name), key=lambda item: rank[item.status])
         question = asked[len(asked) // 2]
         allows = {"fail": HOLD, "warn": CANARY, "not_run": CANARY}.get(question.status, GO)
-        title = question.name.replace("_", " ")
-        flips = "" if question.informs else f"the answer to '{title}' changes (now {short(question.value)})"
+        word = "no longer holds" if allows == GO else "holds"
+        advice = "" if allows == GO else f": {question.advice[:1].lower()}{question.advice[1:].rstrip('.')}"
+        flips = "" if question.informs else f"{question.title} {word} (now {short(question.value)}){advice}"
         found.append(Reason("sensitivity", GO if question.informs else allows, question.meaning, flips))
     return found

@@ -5,7 +5,8 @@ import math
 from cqox_assets.decisions.evidence import Evidence, Target
 from cqox_assets.decisions.quality import guardrail_reasons, quality_reasons, sensitivity_reasons
 from cqox_assets.decisions.verdict import CANARY, GO, HOLD, SEVERITY, Reason, Verdict
-from cqox_assets.synthesis._helpers import listed, normal_quantile, short
+from cqox_assets.synthesis._helpers import normal_quantile
+from cqox_assets.wording import listed, short, span, with_unit
 
 
 def decide(evidence: Evidence) -> Verdict:
@@ -21,12 +22,14 @@ def decide(evidence: Evidence) -> Verdict:
     """
     arms = {target.contrast: _target_reason(target, evidence) for target in evidence.targets}
     agreement = {target.contrast: _agreement_reasons(target) for target in evidence.targets}
-    common = [*quality_reasons(evidence), *guardrail_reasons(evidence), *sensitivity_reasons(evidence)]
+    quality = quality_reasons(evidence)
+    others = [*guardrail_reasons(evidence), *sensitivity_reasons(evidence)]
+    common = [*quality, *others]
     by_contrast = {arm: _worst([reason, *agreement[arm], *common]) for arm, reason in arms.items()}
     verdict = min(by_contrast.values(), key=SEVERITY.__getitem__) if by_contrast else HOLD
     nothing = [] if arms else [_nothing(evidence)]
     agreeing = [reason for found in agreement.values() for reason in found]
-    reasons = [*arms.values(), *agreeing, *nothing, *common]
+    reasons = [*quality, *agreeing, *nothing, *arms.values(), *others]
     reasons.sort(key=lambda reason: -SEVERITY[reason.allows])
     return Verdict(
         verdict=verdict,
@@ -54,29 +57,21 @@ def _nothing(evidence: Evidence) -> Reason:
 def _target_reason(target: Target, evidence: Evidence) -> Reason:
     """Judge one contrast by where its interval lies; in good units, larger is always better."""
     sign = -1.0 if evidence.direction == "lower_is_better" else 1.0
-    gain, least = sign * (target.estimate - target.null), evidence.minimum_effect
+    gain, least, unit = sign * (target.estimate - target.null), evidence.minimum_effect, evidence.unit
     low, high = _bounds(target, sign, len(evidence.targets))
-    unit = f" {evidence.unit}" if evidence.unit else ""
-    span = _span(target, sign, low, high)
-    want = f"the wanted {short(least)}{unit}" if least > 0 else "no effect"
-    head = f"{target.estimand} of {target.contrast}: {short(target.estimate)}{unit}, {span}"
-    shown = short(sign * least + target.null)
+    want = f"the wanted {with_unit(sign * least, unit)}" if least > 0 else "no effect"
+    shown, now = with_unit(sign * least + target.null, unit), with_unit(target.estimate, unit)
+    head = f"{target.estimand} of {target.contrast}: {now}, {_span(target, sign, low, high, unit)}"
     if high is not None and high < 0:
         return Reason("deterioration", HOLD, f"{head}; the outcome is clearly worse.", "new data reverse the sign")
     if not gain > least:
-        return Reason(
-            "target", HOLD, f"{head}; the estimate is not beyond {want}.",
-            f"the estimate moves beyond {shown}{unit} (now {short(target.estimate)})",
-        )  # fmt: skip
+        flips = f"the estimate moves beyond {shown} (now {now})"
+        return Reason("target", HOLD, f"{head}; the estimate is not beyond {want}.", flips)
     if low is None or not low > least:
-        return Reason(
-            "target", CANARY, f"{head}; the estimate is beyond {want} but the interval is not.",
-            _rows_needed(target, gain, least, low, shown, unit),
-        )  # fmt: skip
-    return Reason(
-        "target", GO, f"{head}; the whole interval is beyond {want}.",
-        f"more than {short(sign * low + target.null)}{unit} is needed for the effect to pay (now {shown})",
-    )  # fmt: skip
+        flips = _rows_needed(gain, least, low, shown)
+        return Reason("target", CANARY, f"{head}; the estimate is beyond {want} but the interval is not.", flips)
+    flips = f"more than {with_unit(sign * low + target.null, unit)} is needed for the effect to pay (now {shown})"
+    return Reason("target", GO, f"{head}; the whole interval is beyond {want}.", flips)
 
 
 def _bounds(target: Target, sign: float, contrasts: int) -> tuple[float | None, float | None]:
@@ -89,21 +84,19 @@ def _bounds(target: Target, sign: float, contrasts: int) -> tuple[float | None, 
     return (ends[0], ends[1]) if sign > 0 else (ends[1], ends[0])
 
 
-def _span(target: Target, sign: float, low: float | None, high: float | None) -> str:
+def _span(target: Target, sign: float, low: float | None, high: float | None, unit: str) -> str:
     if low is None and high is None:
         return "without an interval"
     ends = [None if end is None else sign * end + target.null for end in ((low, high) if sign > 0 else (high, low))]
-    below = "-infinity" if ends[0] is None else short(ends[0])
-    above = "infinity" if ends[1] is None else short(ends[1])
-    return f"interval {below} to {above}"
+    return f"interval {span(ends[0], ends[1], unit)}"
 
 
-def _rows_needed(target: Target, gain: float, least: float, low: float | None, shown: str, unit: str) -> str:
+def _rows_needed(gain: float, least: float, low: float | None, shown: str) -> str:
     if low is None or gain <= low:
-        return f"an interval is computed and lies beyond {shown}{unit}"
+        return f"an interval is computed and lies beyond {shown}"
     factor = ((gain - low) / (gain - least)) ** 2
-    times = f"about {math.ceil(factor * 10) / 10:g} times as many rows" if factor < 1e4 else "far more rows"
-    return f"the interval's nearer limit moves beyond {shown}{unit}; at this estimate that takes {times}"
+    times = f"about {math.ceil(factor * 10) / 10:g} times as many rows" if factor < 100 else "far more rows"
+    return f"the interval's nearer limit moves beyond {shown}; at this estimate that takes {times}"
 
 
 def _agreement_reasons(target: Target) -> list[Reason]:

@@ -13,8 +13,9 @@ from cqox_assets.study import Role, Study, TreatmentKind
 # What a design makes credible, by the assumptions that an entry declares: (assumption, rank, why).
 _TRIAL = (
     ("random_assignment", 0.95, "assignment was random, so the arms can be compared as they are"),
-    ("outcome_model", 0.70, "assignment was random; the covariates only sharpen the answer"),
-    ("propensity_model", 0.50, "assignment was random, so modelling it adds little"),
+    ("propensity_model", 0.40, "assignment was random, so modelling it adds little"),
+    ("outcome_model", 0.90, "assignment was random; the covariates only sharpen the answer"),
+    ("linearity", 0.60, "assignment was random; a common effect is assumed to sharpen the answer"),
 )
 _OBSERVED = (
     ("propensity_model", 0.65, "models how units came to be treated, given the covariates"),
@@ -23,6 +24,7 @@ _OBSERVED = (
     ("random_assignment", 0.10, "compares the arms unadjusted, which only a trial justifies"),
 )
 _DOUBLY_ROBUST = 0.90
+_MODELS = frozenset({"propensity_model", "outcome_model", "linearity"})
 _SPECIAL: Mapping[Role, tuple[str, ...]] = {
     Role.INSTRUMENTS: ("instrument",),
     Role.RUNNING_VARIABLE: ("cutoff",),
@@ -167,8 +169,15 @@ def _obstacle(spec: EstimatorSpec, study: Study) -> str | None:
 
 
 def _judge(spec: EstimatorSpec, study: Study, design: str) -> tuple[bool, str, float]:
-    if spec.applicable is not None:
-        return spec.applicable(study)
+    """Return whether the entry fits, why, and its rank; its own rule counts half and the design the other half."""
+    fits, why, rank = _by_design(spec, study, design)
+    if spec.applicable is None:
+        return fits, why, rank
+    own_fits, own_why, own_rank = spec.applicable(study)
+    return own_fits, own_why, (own_rank + rank) / 2
+
+
+def _by_design(spec: EstimatorSpec, study: Study, design: str) -> tuple[bool, str, float]:
     for role, designs in _SPECIAL.items():
         if role in spec.requires:
             rank = 0.95 if design in designs else 0.75
@@ -176,12 +185,9 @@ def _judge(spec: EstimatorSpec, study: Study, design: str) -> tuple[bool, str, f
     assumed = set(spec.assumptions)
     if design == "trial":
         return _first_match(assumed, _TRIAL)
-    if {"propensity_model", "outcome_model"} <= assumed and study.has(Role.COVARIATES):
-        return (
-            True,
-            "models treatment and outcome given the covariates; it is right if either model is",
-            _DOUBLY_ROBUST,
-        )
+    robust = "unconfoundedness" in assumed and not assumed & _MODELS
+    if robust and study.has(Role.COVARIATES):
+        return True, "rests on neither the treatment model nor the outcome model alone", _DOUBLY_ROBUST
     fits, why, rank = _first_match(assumed, _OBSERVED)
     if not study.has(Role.COVARIATES):
         return fits, f"{why}; there are no covariates to adjust for", min(rank, 0.3)
@@ -192,4 +198,4 @@ def _first_match(assumed: set[str], rules: tuple[tuple[str, float, str], ...]) -
     for name, rank, why in rules:
         if name in assumed:
             return True, why, rank
-    return True, "its assumptions are not particular to this design", 0.4
+    return True, "its assumptions are not particular to this design", 0.5

@@ -67,7 +67,10 @@ def set_fonts(figure: "Figure") -> None:
 
     families = font_families()
     for text in figure.findobj(Text):
-        text.set_fontfamily(families)
+        latin = text.get_text().isascii()
+        text.set_fontfamily(families[:1] if latin else families)
+        if not latin:
+            text.set_fontweight("normal")  # the Japanese font has one weight; asking for another only warns
         text.set_parse_math(False)  # a column called `a$b$` is a name, not a formula
 
 

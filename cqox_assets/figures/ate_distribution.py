@@ -11,6 +11,7 @@ from cqox_assets.figures import _visuals as visuals
 from cqox_assets.result import Effect, EffectEstimate
 from cqox_assets.spec import Drawing, FigureSpec, Inputs
 from cqox_assets.study import Role, Study
+from cqox_assets.wording import span, with_unit
 
 _LINE = 0.27  # inches per row
 
@@ -62,7 +63,7 @@ def _lines(rows: pd.DataFrame) -> list[tuple[str, int | None]]:
     found: list[tuple[str, int | None]] = []
     for (estimand, contrast), block in rows.groupby(["estimand", "contrast"], sort=False):
         found.append((f"{estimand}: {contrast}", None))
-        found += [(str(name), int(str(index))) for index, name in block["estimator"].items()]
+        found += [(str(name).replace("_", " "), int(str(index))) for index, name in block["estimator"].items()]
     return found
 
 
@@ -98,17 +99,20 @@ def _axis_words(study: Study, scale: str) -> str:
 
 
 def _caption(study: Study, rows: pd.DataFrame) -> str:
-    parts = []
-    for (estimand, contrast, _), block in rows.groupby(["estimand", "contrast", "scale"], sort=False):
-        span = f"{block['estimate'].min():,.4g} to {block['estimate'].max():,.4g}"
+    parts, unit = [], study.declaration.unit_of_outcome or ""
+    for (estimand, contrast, scale), block in rows.groupby(["estimand", "contrast", "scale"], sort=False):
+        plain = scale == "difference"
+        words = "" if plain else f" ({str(scale).replace('_', ' ')})"
+        numbers = block["estimate"]
+        unit_here, alone = unit if plain else "", len(block) == 1
+        size = with_unit(numbers.iloc[0], unit_here) if alone else span(numbers.min(), numbers.max(), unit_here)
         clear = int(((block["low"] > block["null"]) | (block["high"] < block["null"])).sum())
-        parts.append(
-            f"{estimand} of {contrast}: {len(block)} estimates from {span}, {clear} with an interval off the null"
-        )
+        count = f"{len(block)} estimates from" if len(block) > 1 else "1 estimate,"
+        parts.append(f"{estimand} of {contrast}{words}: {count} {size}, {clear} with an interval off the null")
     levels = rows["level"].dropna().unique()
     level = f" Intervals at {levels[0]:.0%}." if len(levels) == 1 else ""
     open_ends = int((rows["low"].isin([-math.inf]) | rows["high"].isin([math.inf])).sum())
-    beyond = f" {open_ends} intervals are unbounded (arrows)." if open_ends else ""
+    beyond = f" {open_ends} of the intervals are unbounded (arrows)." if open_ends else ""
     return "; ".join(parts) + "." + level + beyond + " The vertical line is no effect."
 
 

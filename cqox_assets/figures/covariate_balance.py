@@ -29,7 +29,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     finite = rows[["before", "after"]].to_numpy(dtype=float)
     finite = finite[np.isfinite(finite)]
     right = max(
-        2.5 * limit, min(float(finite.max(initial=0.0)), 12 * float(np.median(finite) if len(finite) else 1) + 1)
+        2.5 * limit, min(float(finite.max(initial=0.0)), 3 * float(np.quantile(finite, 0.95) if len(finite) else 1))
     )
     for axis, arm in zip(axes, arms, strict=True):
         _panel(axis, study, rows[rows["arm"] == arm].iloc[::-1], arm, limit, right * 1.04)
@@ -72,7 +72,7 @@ def _panel(axis: Any, study: Study, rows: pd.DataFrame, arm: str, limit: float, 
     visuals.paired_dots(axis, rows, right, theme.arm_colour(study.arms, arm))
     visuals.threshold(axis, limit, f"limit {limit:g}")
     visuals.names(axis, list(rows["covariate"]), range(len(rows)), size=8 if len(rows) <= 25 else 7)
-    axis.set_xlim(0, right)
+    axis.set_xlim(-0.015 * right, right)
     axis.set_ylim(-0.7, len(rows) - 0.3)
     if len(study.arms) > 2:
         axis.set_title(theme.shorten(f"{arm} against {study.arms[0]}", 70), loc="right", fontsize=9, color=theme.INK)

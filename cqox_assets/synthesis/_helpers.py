@@ -1,4 +1,4 @@
-"""Small mathematics and words that summaries share."""
+"""Small mathematics that summaries share."""
 
 import math
 from collections.abc import Sequence
@@ -37,22 +37,3 @@ def spread_of(effect: Effect) -> float | None:
     if not (math.isfinite(width) and width > 0):
         return None
     return width / (2 * normal_quantile(effect.interval.level))
-
-
-def listed(names: Sequence[str], most: int = 6) -> str:
-    """Return names as people list them: `a, b and c`; beyond `most`, how many more there are."""
-    if len(names) > most:
-        return f"{', '.join(names[:most])} and {len(names) - most} more"
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else list(names))
-
-
-def short(value: float) -> str:
-    """Return a number with the digits that a sentence can carry: four significant ones, thousands set apart."""
-    if value == 0 or not math.isfinite(value):
-        return "0" if value == 0 else ("infinity" if value > 0 else "-infinity")
-    size = abs(value)
-    if size >= 1e15 or size < 1e-4:
-        return f"{value:.3g}"
-    digits = max(0, 3 - math.floor(math.log10(size)))
-    text = f"{value:,.{min(digits, 7)}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -7,8 +7,9 @@ from typing import Any
 
 from cqox_assets.discovery.plan import MethodPlan
 from cqox_assets.result import Effect, EffectEstimate, Failure, Outcome, Refusal
-from cqox_assets.synthesis._helpers import listed, normal_quantile, short, spread_of, weighted_median
+from cqox_assets.synthesis._helpers import normal_quantile, spread_of, weighted_median
 from cqox_assets.synthesis.assumption_ledger import LedgerRow, assumption_ledger
+from cqox_assets.wording import listed, short
 
 FORMULA = (
     "consensus = median of the estimates weighted by 1/SE; its variance = weighted mean of the SE^2 (not divided by "

@@ -1,0 +1,44 @@
+"""Numbers and lists in the words that people read; shared by summaries, figures and cards."""
+
+import math
+from collections.abc import Sequence
+
+_BEFORE = {"$", "US$", "€", "£", "¥", "A$", "C$"}
+_SYMBOLS = {"USD": "US$", "EUR": "€", "GBP": "£", "JPY": "¥"}
+_AFTER = {"円", "%", "％", "元", "원"}
+
+
+def listed(names: Sequence[str], most: int = 6) -> str:
+    """Return names as people list them: `a, b and c`; beyond `most`, how many more there are."""
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else list(names))
+
+
+def short(value: float) -> str:
+    """Return a number with the digits that a sentence can carry: four significant ones, thousands set apart."""
+    if value == 0 or not math.isfinite(value):
+        return "0" if value == 0 else ("infinity" if value > 0 else "-infinity")
+    size = abs(value)
+    if size >= 1e15 or size < 1e-4:
+        return f"{value:.3g}"
+    digits = max(0, 3 - math.floor(math.log10(size)))
+    text = f"{value:,.{min(digits, 7)}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def with_unit(value: float, unit: str = "") -> str:
+    """Return a number with its unit where people put it: `-US$1,794`, `1,794円`, `3.2 mmHg`."""
+    unit = _SYMBOLS.get(unit.upper(), unit).strip()
+    if not unit or not math.isfinite(value):
+        return short(value)
+    if unit in _BEFORE:
+        return f"{'-' if value < 0 else ''}{unit}{short(abs(value))}"
+    return f"{short(value)}{unit}" if unit in _AFTER else f"{short(value)} {unit}"
+
+
+def span(low: float | None, high: float | None, unit: str = "") -> str:
+    """Return an interval in words; an end that is None or infinite is open."""
+    below = "-∞" if low is None or math.isinf(low) else with_unit(low, unit)
+    above = "∞" if high is None or math.isinf(high) else with_unit(high, unit)
+    return f"{below} to {above}"
