@@ -8,7 +8,16 @@ from cqox_assets.mapping import keys
 from cqox_assets.mapping.columns import Kind, Roles
 from cqox_assets.mapping.profile import ColumnFacts
 from cqox_assets.mapping.relations import same_partition, yearly_groups
-from cqox_assets.mapping.scoring import CERTAIN, MARKED, NAMED, Candidate, Clues, elect, outcome_candidate, treatment_candidate
+from cqox_assets.mapping.scoring import (
+    CERTAIN,
+    MARKED,
+    NAMED,
+    Candidate,
+    Clues,
+    elect,
+    outcome_candidate,
+    treatment_candidate,
+)
 from cqox_assets.mapping.words import Lexicon
 from cqox_assets.study import Role
 
@@ -218,9 +227,15 @@ class Assembly:
         scores = {item.name: outcome_candidate(clues, item) for item in self.free()}
         likely = [name for name, found in scores.items() if found is not None and found.score >= 0.5]
         self.leave_out(likely, "look like outcomes, so the treatment may have changed them")
-        late = [item.name for item in self.free() if clues.marked(item.name, "after") and not clues.marked(item.name, "before")]
+        late = [
+            item.name
+            for item in self.free()
+            if clues.marked(item.name, "after") and not clues.marked(item.name, "before")
+        ]
         self.leave_out(late, "measured after treatment by their names")
-        dates = [item.name for item in self.free() if item.kind == Kind.DATE and clues.strength(item.name, "trait") < MARKED]
+        dates = [
+            item.name for item in self.free() if item.kind == Kind.DATE and clues.strength(item.name, "trait") < MARKED
+        ]
         self.leave_out(dates, "dates; state those from before treatment under covariates")
         rest = [item.name for item in self.free()]
         before = (*self.roles.get(Role.PRE_OUTCOME, ()), *self.roles.get(Role.RUNNING_VARIABLE, ()))

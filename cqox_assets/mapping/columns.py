@@ -146,7 +146,11 @@ def as_date(series: pd.Series) -> pd.Series:
     """Return dates without time zone; what is not a date becomes missing."""
     series = unwrapped(series)
     if not _is_date_type(series):
-        text = as_text(series).str.replace(r"\s*[年月/.]\s*(?=\d)", "-", regex=True).str.replace(r"[年月日]", "", regex=True)
+        text = (
+            as_text(series)
+            .str.replace(r"\s*[年月/.]\s*(?=\d)", "-", regex=True)
+            .str.replace(r"[年月日]", "", regex=True)
+        )
         series = pd.to_datetime(text, errors="coerce", format="mixed", utc=True)
     else:
         series = pd.to_datetime(series, errors="coerce", utc=True)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SHIPPED = Path(__file__).parent.parent / "domains"
 GENERAL = "general"
-HELPER_GROUPS = ("trait", "counterfactual", "before", "after", "neutral", "identifier")
+HELPER_GROUPS = ("trait", "counterfactual", "before", "after", "neutral", "harm", "identifier")
 _NAME = re.compile(r"[a-z0-9_-]+")
 
 
@@ -107,7 +107,9 @@ def load_domains(extra: Path | None = None) -> dict[str, DomainProfile]:
         ready = [name for name, (_, raw) in waiting.items() if _parent(raw, name) not in waiting]
         if not ready:
             path, raw = next(iter(waiting.values()))
-            raise DeclarationError(f"{path.name}: 'extends: {raw['extends']}' goes round in a circle; remove one of them")
+            raise DeclarationError(
+                f"{path.name}: 'extends: {raw['extends']}' goes round in a circle; remove one of them"
+            )
         for name in ready:
             path, raw = waiting.pop(name)
             profiles[name] = _build(path, raw, profiles)
@@ -179,6 +181,14 @@ def _validate(path: Path, raw: dict[str, Any]) -> DomainProfile:
         raise DeclarationError(f"{path.name}: {message}") from error
 
 
+def direction_of(outcome: str, profile: DomainProfile | None) -> str | None:
+    """Return which direction is good for an outcome of that name: less of a harm, else what the domain says."""
+    harm = lexicon(profile).read(outcome).get("harm")
+    if harm is not None and harm.strength >= 0.8:
+        return "lower_is_better"
+    return profile.direction if profile is not None else None
+
+
 def lexicon(profile: DomainProfile | None) -> Lexicon:
     """Return the shared words and, in groups marked `domain:<role>`, the domain's own, ready for look-up."""
     own = {f"domain:{group}": words for group, words in profile.words.items()} if profile is not None else {}
@@ -207,10 +217,10 @@ def match_domain(profile: "ColumnProfile", domains: Mapping[str, DomainProfile] 
             votes[name] += strength / len({_root(other, profiles) for other in hits})
             why[name].append(column.name)
     total = sum(votes.values())
-    if not total:
-        return DomainMatch(GENERAL, dict.fromkeys(profiles, 0.0), "no column name is typical of a domain")
-    scores = {name: round(votes[name] / total, 4) for name in profiles}
-    best = max(profiles, key=lambda name: (votes[name], profiles[name].extends is None))
+    scores = {name: round(votes[name] / total, 4) if total else 0.0 for name in profiles}
+    best = max(profiles, key=lambda name: (votes[name], profiles[name].extends is None), default=GENERAL)
+    if len(why.get(best, ())) < 2:
+        return DomainMatch(GENERAL, scores, "fewer than two column names are typical of one domain")
     return DomainMatch(best, scores, f"columns {', '.join(why[best][:8])} are typical of {best}")
 
 

@@ -20,7 +20,9 @@ def assign_time(assembly: "Assembly") -> None:
     """Take the column that is named or typed like time; with several, the best named and then the finest."""
     if not assembly.open(Role.TIME):
         return
-    scored = [(score, facts.distinct, facts) for facts in assembly.free() if (score := _time_score(assembly, facts)) > 0]
+    scored = [
+        (score, facts.distinct, facts) for facts in assembly.free() if (score := _time_score(assembly, facts)) > 0
+    ]
     if not scored:
         return
     score, _, best = max(scored, key=lambda item: (round(item[0], 2), item[1]))
@@ -50,8 +52,19 @@ def assign_unit(assembly: "Assembly") -> None:
     scored = []
     for facts in assembly.free():
         named = max(clues.strength(facts.name, Role.UNIT), 0.9 * clues.strength(facts.name, "identifier"))
-        sure = 0.5 + 0.4 * named + 0.06 * facts.id_like if named >= 0.7 else 0.6 if facts.id_like and facts.monotone else 0.0
-        if sure and facts.distinct > 2 and facts.kind in (Kind.INTEGER, Kind.TEXT) and (clues.strength(facts.name, Role.UNIT) >= NAMED or facts.distinct > _FEW_LEVELS):
+        sure = (
+            0.5 + 0.4 * named + 0.06 * facts.id_like
+            if named >= 0.7
+            else 0.6
+            if facts.id_like and facts.monotone
+            else 0.0
+        )
+        if (
+            sure
+            and facts.distinct > 2
+            and facts.kind in (Kind.INTEGER, Kind.TEXT)
+            and (clues.strength(facts.name, Role.UNIT) >= NAMED or facts.distinct > _FEW_LEVELS)
+        ):
             scored.append((sure, facts.distinct, facts))
     for sure, _, facts in sorted(scored, key=lambda item: item[:2], reverse=True):
         if "replicat" in facts.name.casefold():
@@ -79,7 +92,11 @@ def _assign_unit_by_shape(assembly: "Assembly") -> None:
         return
     periods = assembly.clues.profile[time[0]].distinct
     for facts in assembly.free():
-        if facts.kind not in (Kind.INTEGER, Kind.TEXT) or not 2 < facts.distinct < rows or facts.distinct * periods < rows:
+        if (
+            facts.kind not in (Kind.INTEGER, Kind.TEXT)
+            or not 2 < facts.distinct < rows
+            or facts.distinct * periods < rows
+        ):
             continue
         if facts.distinct > rows / 1.5 or assembly.clues.strength(facts.name, "trait") >= NAMED:
             continue

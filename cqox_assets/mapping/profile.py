@@ -61,7 +61,7 @@ class ColumnFacts:
 class ColumnProfile:
     """The profile of a table.
 
-    `quality` is a score 0 to 100: 100 * (0.4 completeness + 0.2 variation + 0.2 cleanliness + 0.2 uniqueness), where
+    `score` is a number 0 to 100: 100 * (0.4 completeness + 0.2 variation + 0.2 cleanliness + 0.2 uniqueness), where
     completeness is the share of cells with a value, variation the share of columns that are not constant or empty,
     cleanliness one minus the mean share of outliers over numeric columns and uniqueness the share of rows that do not
     repeat an earlier row; `parts` holds the four.
@@ -70,7 +70,7 @@ class ColumnProfile:
     rows: int
     columns: tuple[ColumnFacts, ...]
     cutoffs: tuple[Cutoff, ...]
-    quality: float
+    score: float
     parts: Mapping[str, float]
 
     def __getitem__(self, name: str) -> ColumnFacts:
@@ -119,7 +119,7 @@ class ColumnProfile:
             for facts in row["columns"]
         )
         cutoffs = tuple(Cutoff(**item) for item in row["cutoffs"])
-        return cls(row["rows"], columns, cutoffs, row["quality"], dict(row["parts"]))
+        return cls(row["rows"], columns, cutoffs, row["score"], dict(row["parts"]))
 
 
 def profile_columns(frame: pd.DataFrame) -> ColumnProfile:
@@ -141,8 +141,8 @@ def profile_columns(frame: pd.DataFrame) -> ColumnProfile:
     cutoffs = find_cutoffs(table, {item.name: item.kind for item in real}, {item.name: item.distinct for item in real})
     facts = [_with_notes(item, cutoffs) for item in facts]
     parts = _quality_parts(table, facts)
-    quality = 100 * sum(weight * parts[name] for name, weight in _WEIGHTS.items())
-    return ColumnProfile(len(table), tuple(facts), cutoffs, round(quality, 2), parts)
+    score = 100 * sum(weight * parts[name] for name, weight in _WEIGHTS.items())
+    return ColumnProfile(len(table), tuple(facts), cutoffs, round(score, 2), parts)
 
 
 def _facts(name: str, series: pd.Series) -> ColumnFacts:
@@ -246,7 +246,7 @@ def _with_notes(facts: ColumnFacts, cutoffs: tuple[Cutoff, ...]) -> ColumnFacts:
         roles.append("running variable (cutoff candidate)")
     if facts.infinite:
         notes.append(f"{facts.infinite} infinite values count as missing")
-    if 2 <= facts.distinct and not facts.id_like and facts.kind != Kind.DATE:
+    if facts.distinct >= 2 and not facts.id_like and facts.kind != Kind.DATE:
         roles.append("covariate")
     return ColumnFacts(**{**_shallow(facts), "candidates": tuple(roles), "notes": tuple(notes)})
 

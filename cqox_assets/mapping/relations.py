@@ -68,7 +68,10 @@ def _separated(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
         part = values[codes == code]
         if not len(part):
             return np.ones(values.shape[1], dtype=bool)  # the sample holds one level only: let all rows decide
-        low, high = np.where(np.isnan(part), np.inf, part).min(axis=0), np.where(np.isnan(part), -np.inf, part).max(axis=0)
+        low, high = (
+            np.where(np.isnan(part), np.inf, part).min(axis=0),
+            np.where(np.isnan(part), -np.inf, part).max(axis=0),
+        )
         ends.append((low, high))
     (low0, high0), (low1, high1) = ends
     return np.asarray((high0 < low1) | (high1 < low0))
@@ -101,7 +104,12 @@ def yearly_groups(names: Iterable[str]) -> list[tuple[str, ...]]:
     groups: dict[tuple[str, ...], list[tuple[int, str]]] = {}
     for name in names:
         words, number = stem(name)
-        if number is not None and len("".join(words)) > 1 and len(tokens(name)[-1]) in (2, 4) and (1900 <= number <= 2100 or 50 <= number <= 99):
+        if (
+            number is not None
+            and len("".join(words)) > 1
+            and len(tokens(name)[-1]) in (2, 4)
+            and (1900 <= number <= 2100 or 50 <= number <= 99)
+        ):
             groups.setdefault(words, []).append((number, name))
     return [tuple(name for _, name in sorted(group)) for group in groups.values() if len(group) > 1]
 

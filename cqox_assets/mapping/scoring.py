@@ -75,7 +75,9 @@ class Clues:
         return self.strength(name, group) >= MARKED
 
 
-def clues_of(profile: ColumnProfile, words: Lexicon, all_words: Lexicon, earlier: Mapping[str, tuple[str, ...]]) -> Clues:
+def clues_of(
+    profile: ColumnProfile, words: Lexicon, all_words: Lexicon, earlier: Mapping[str, tuple[str, ...]]
+) -> Clues:
     """Read every column name of a profile."""
     names = [facts.name for facts in profile.columns]
     return Clues(
@@ -149,7 +151,9 @@ def outcome_candidate(clues: Clues, facts: ColumnFacts, *, foreign: bool = False
     elif clues.marked(facts.name, "after") and name:
         score += 0.05
         reasons.append("it is measured afterwards")
-    reasons.append("two values" if facts.two_valued else "numeric" if facts.distinct > FEW else f"{facts.distinct} values")
+    reasons.append(
+        "two values" if facts.two_valued else "numeric" if facts.distinct > FEW else f"{facts.distinct} values"
+    )
     return Candidate(facts.name, min(score, 0.97), "; ".join(reasons))
 
 

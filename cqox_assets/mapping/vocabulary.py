@@ -3,7 +3,25 @@
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-_NO = {"0", "no", "n", "false", "f", "off", "いいえ", "なし", "無し", "無", "否", "非", "×", "nein", "falsch", "não", "non"}
+_NO = {
+    "0",
+    "no",
+    "n",
+    "false",
+    "f",
+    "off",
+    "いいえ",
+    "なし",
+    "無し",
+    "無",
+    "否",
+    "非",
+    "×",
+    "nein",
+    "falsch",
+    "não",
+    "non",
+}
 _YES = {"1", "yes", "y", "true", "t", "on", "はい", "あり", "有り", "有", "可", "○", "〇", "ja", "wahr", "sim", "oui"}
 _CONTROL = {
     "control", "ctrl", "controls", "control group", "untreated", "not treated", "placebo", "none", "nothing", "standard",

@@ -1,0 +1,358 @@
+"""Turns a table and its roles into the study that estimators see: coded, complete and numeric, every decision noted."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from cqox_assets.declaration import Declaration
+from cqox_assets.errors import MappingError
+from cqox_assets.mapping.coding import Coding, code_number, code_treatment
+from cqox_assets.mapping.columns import Kind, Roles, as_number, as_text, kind_of, plain_frame, read_roles, unwrapped
+from cqox_assets.mapping.domains import GENERAL, DomainProfile, direction_of
+from cqox_assets.mapping.encode import Encoded, encode_covariates
+from cqox_assets.mapping.profile import outlier_mask
+from cqox_assets.mapping.timing import Scale, code_cohort, code_time
+from cqox_assets.study import Role, Study
+
+_LABELLED = (Role.UNIT, Role.CLUSTER, Role.STRATUM, Role.SUBGROUP, Role.PAIR)
+_CODED = (Role.OUTCOME, Role.TREATMENT, Role.TIME, Role.COHORT, Role.COVARIATES, *_LABELLED)
+# what a row may lack without being dropped: covariates are imputed, a cohort may be never, the rest is side information
+_SPARE = (Role.COVARIATES, Role.COHORT, Role.PRE_OUTCOME, Role.COST, Role.GUARDRAILS, Role.SUBGROUP, Role.STRATUM)
+_LONG_TAILED = (Role.OUTCOME, Role.COVARIATES, Role.PRE_OUTCOME, Role.RUNNING_VARIABLE, Role.MEDIATOR, Role.DOSE)
+MISSING = "(missing)"
+
+
+@dataclass
+class _Draft:
+    """A study under construction; `columns` grows by name, `frame` holds the delivered columns that play a role."""
+
+    frame: pd.DataFrame
+    roles: dict[Role, tuple[str, ...]]
+    kinds: dict[str, Kind]
+    columns: dict[str, object] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
+    dropped: dict[str, int] = field(default_factory=dict)
+    arms: tuple[str, ...] = ()
+
+    def names(self, role: Role) -> tuple[str, ...]:
+        return self.roles.get(role, ())
+
+    def place(self, name: str, values: object) -> str:
+        """Add a column and return its name, changed if another column of different values holds it."""
+        while name in self.columns and not np.array_equal(np.asarray(self.columns[name]), np.asarray(values)):
+            name += "'"
+        self.columns[name] = values
+        return name
+
+
+def prepare(
+    frame: pd.DataFrame,
+    roles: Mapping[str, str | Sequence[str] | None],
+    *,
+    declaration: Declaration | None = None,
+    domain: DomainProfile | None = None,
+    tables: Mapping[str, pd.DataFrame] | None = None,
+    confidence: Mapping[Role, float] | None = None,
+) -> Study:
+    """Prepare a study: code the treatment and outcome, handle missing values, encode covariates and dates.
+
+    A table that cannot be analysed (one arm, constant outcome, no rows) still becomes a study; gates and estimators
+    refuse it. Numeric, complete columns keep their exact values. Rows keep their order.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One row per unit, or per unit and period; it is not changed.
+    roles : mapping of str to str, list of str or None
+        Role to its column or columns.
+    declaration : Declaration, optional
+        What the analyst stated: contrast, missing values, limits, guardrails and so on.
+    domain : DomainProfile, optional
+        Supplies limits, direction, unit and money where the declaration is silent.
+    tables : mapping of str to DataFrame, optional
+        Side tables.
+    confidence : mapping of Role to float, optional
+        How sure each role is; 1 by default, as for roles that a person gave.
+
+    Raises
+    ------
+    MappingError
+        If a role or column is not known, a column plays two roles that exclude each other, or words stand where
+        numbers are needed.
+    DeclarationError
+        If a declared arm or intervention time is not among the values.
+    """
+    stated = declaration if declaration is not None else Declaration()
+    table = plain_frame(frame)
+    draft = _draft(table, roles, stated)
+    share = {name: _missing(draft, name).mean() if len(table) else 0.0 for name in draft.frame.columns}
+    coding = _drop_rows(draft, stated)
+    _place_treatment(draft, coding)
+    scale = _place_time(draft)
+    for name in draft.names(Role.OUTCOME):
+        _place_number(draft, Role.OUTCOME, name)
+    _place_labelled(draft)
+    _place_covariates(draft)
+    _place_numbers(draft)
+    _note_outliers(draft)
+    prepared = _ordered(draft)
+    return Study(
+        frame=prepared,
+        roles={role: names for role, names in draft.roles.items() if names},
+        arms=draft.arms,
+        tables=dict(tables or {}),
+        declaration=_filled(stated, domain, scale, draft),
+        domain=domain.name if domain is not None else GENERAL,
+        thresholds={**(domain.thresholds if domain is not None else {}), **stated.thresholds},
+        severities={**(domain.severities if domain is not None else {}), **stated.severities},
+        confidence=_confidence(draft, confidence),
+        dropped=draft.dropped,
+        missing={name: float(value) for name, value in share.items()},
+        labels=draft.labels,
+        notices=tuple(dict.fromkeys(draft.notices)),
+    )
+
+
+def _draft(table: pd.DataFrame, roles: Mapping[str, str | Sequence[str] | None], stated: Declaration) -> _Draft:
+    given: dict[Role, tuple[str, ...]] = {
+        role: names for role, names in read_roles(roles, table.columns).items() if names
+    }
+    notices = []
+    if stated.guardrails and Role.GUARDRAILS not in given:
+        given[Role.GUARDRAILS] = read_roles({Role.GUARDRAILS: list(stated.guardrails)}, table.columns)[Role.GUARDRAILS]
+        if "covariates" not in stated.roles:
+            kept = tuple(name for name in given.get(Role.COVARIATES, ()) if name not in given[Role.GUARDRAILS])
+            given[Role.COVARIATES] = kept
+    _refuse_contradictions(given)
+    used = [name for name in table.columns if any(name in names for names in given.values())]
+    kinds = {name: kind_of(table[name]) for name in used}
+    draft = _Draft(table[used], given, kinds, notices=notices)
+    for name in used:
+        if kinds[name] == Kind.NUMBER and (infinite := int(np.isinf(as_number(table[name])).sum())):
+            draft.notices.append(f"'{name}': {infinite} infinite values count as missing")
+    return draft
+
+
+def _refuse_contradictions(roles: Roles) -> None:
+    for name in roles.get(Role.OUTCOME, ()):
+        for other in (Role.TREATMENT, Role.COVARIATES):
+            if name in roles.get(other, ()):
+                raise MappingError(f"column '{name}' cannot be both outcome and {other}; take it out of one of them")
+    for name in roles.get(Role.TREATMENT, ()):
+        if name in roles.get(Role.COVARIATES, ()):
+            raise MappingError(f"column '{name}' cannot be both treatment and covariate; take it out of one of them")
+
+
+def _missing(draft: _Draft, name: str) -> np.ndarray:
+    kind, series = draft.kinds[name], draft.frame[name]
+    if kind == Kind.TEXT:
+        return np.asarray(as_text(series).isna())
+    if kind == Kind.NUMBER:
+        return ~np.isfinite(as_number(series))
+    return np.asarray(series.isna())
+
+
+def _drop_rows(draft: _Draft, stated: Declaration) -> Coding | None:
+    """Drop rows that no analysis can use, count them by reason, and code the treatment of those that remain."""
+    treatment = draft.names(Role.TREATMENT)
+    coding = None
+    if treatment:
+        coding = code_treatment(
+            [draft.frame[name] for name in treatment],
+            [draft.kinds[name] for name in treatment],
+            treatment,
+            stated.contrast,
+        )
+        draft.notices += coding.notices
+    keep = np.ones(len(draft.frame), dtype=bool)
+    target = _target_rows(draft)
+
+    def drop(lacking: np.ndarray, reason: str) -> None:
+        lost = lacking & keep
+        if lost.any():
+            draft.dropped[reason] = int(lost.sum())
+            keep[lost] = False
+
+    if coding is not None and coding.left_out is not None:
+        drop(coding.left_out, f"another arm of '{', '.join(treatment)}' than those compared")
+    needed = (role for role in (Role.TREATMENT, Role.OUTCOME, *Role) if role not in _SPARE)
+    for role in dict.fromkeys(needed):
+        for name in draft.names(role):
+            exempt = target if role != Role.POPULATION else False
+            drop(_missing(draft, name) & ~np.asarray(exempt), f"{role} '{name}' is missing")
+    if stated.missing == "drop":
+        for name in draft.names(Role.COVARIATES):
+            if draft.kinds[name] != Kind.EMPTY:
+                drop(_missing(draft, name), f"covariate '{name}' is missing")
+    if not keep.all():
+        draft.frame = draft.frame.loc[keep].reset_index(drop=True)
+        coding = None if coding is None else Coding(coding.values[keep], coding.arms)
+    return coding
+
+
+def _target_rows(draft: _Draft) -> np.ndarray:
+    """Mark rows of the target population: there, treatment and outcome need not be observed."""
+    names = draft.names(Role.POPULATION)
+    if len(names) != 1:
+        return np.zeros(len(draft.frame), dtype=bool)
+    values, _ = code_number(draft.frame[names[0]], draft.kinds[names[0]], names[0], Role.POPULATION)
+    return np.asarray(values == 0)
+
+
+def _place_treatment(draft: _Draft, coding: Coding | None) -> None:
+    if coding is None:
+        return
+    draft.arms = coding.arms
+    for position, name in enumerate(draft.names(Role.TREATMENT)):
+        draft.columns[name] = coding.values[:, position]
+
+
+def _place_time(draft: _Draft) -> Scale | None:
+    scale = None
+    for name in draft.names(Role.TIME):
+        values, scale, notices = code_time(draft.frame[name], draft.kinds[name], name)
+        draft.place(name, values)
+        draft.notices += notices
+        if scale.origin is not None:
+            draft.labels[name] = scale.label(name)
+    for name in draft.names(Role.COHORT):
+        values, notices = code_cohort(draft.frame[name], draft.kinds[name], name, scale)
+        draft.roles[Role.COHORT] = (draft.place(name, values),)
+        draft.notices += notices
+    return scale
+
+
+def _place_number(draft: _Draft, role: Role, name: str) -> str:
+    values, notices = code_number(draft.frame[name], draft.kinds[name], name, str(role))
+    draft.notices += notices
+    return draft.place(name, values)
+
+
+def _place_labelled(draft: _Draft) -> None:
+    for role in _LABELLED:
+        placed = []
+        for name in draft.names(role):
+            series, kind = unwrapped(draft.frame[name]), draft.kinds[name]
+            if name in draft.columns:
+                placed.append(name)
+            elif kind == Kind.INTEGER and not series.isna().any():
+                placed.append(draft.place(name, series.to_numpy(dtype=np.int64 if _fits(series) else np.float64)))
+            elif kind.numeric and np.isfinite(as_number(series)).all():
+                placed.append(draft.place(name, as_number(series)))
+            else:
+                placed.append(draft.place(name, as_text(series).fillna(MISSING).astype("str")))
+        draft.roles[role] = tuple(placed)
+
+
+def _fits(series: pd.Series) -> bool:
+    return pd.api.types.is_integer_dtype(series.dtype) and (series.empty or series.max() < 2**63)
+
+
+def _place_covariates(draft: _Draft) -> None:
+    names = draft.names(Role.COVARIATES)
+    if not names:
+        return
+    encoded = encode_covariates(draft.frame, names, draft.kinds)
+    placed = []
+    for name, values in encoded.columns.items():
+        own = draft.place(name, values)
+        placed.append(own)
+        if name in encoded.labels:
+            draft.labels.setdefault(own, encoded.labels[name])
+    draft.roles[Role.COVARIATES] = tuple(placed)
+    draft.notices += encoded.summary()
+
+
+def _place_numbers(draft: _Draft) -> None:
+    """Place the columns of every role that is read as numbers; what is also a covariate is already there."""
+    for role in Role:
+        if role in _CODED:
+            continue
+        placed: list[str] = []
+        for name in draft.names(role):
+            if role == Role.INSTRUMENTS and draft.kinds[name] == Kind.TEXT and as_text(draft.frame[name]).nunique() > 2:
+                placed += _place_dummies(draft, name)
+            elif role == Role.PRE_OUTCOME:
+                placed.append(_place_earlier_outcome(draft, name))
+            else:
+                placed.append(_place_number(draft, role, name))
+        draft.roles[role] = tuple(placed)
+
+
+def _place_dummies(draft: _Draft, name: str) -> list[str]:
+    encoded: Encoded = encode_covariates(draft.frame, [name], draft.kinds)
+    draft.notices += encoded.summary()
+    draft.labels.update(encoded.labels)
+    return [draft.place(column, values) for column, values in encoded.columns.items()]
+
+
+def _place_earlier_outcome(draft: _Draft, name: str) -> str:
+    """Place an earlier outcome; missing values become the median, as those of a covariate do."""
+    values, notices = code_number(draft.frame[name], draft.kinds[name], name, Role.PRE_OUTCOME)
+    draft.notices += notices
+    known = values[np.isfinite(values)]
+    if known.size and known.size < values.size:
+        if name in draft.columns:
+            return name
+        draft.notices.append(f"pre_outcome '{name}': {values.size - known.size} missing values became the median")
+        values = np.where(np.isfinite(values), values, np.median(known))
+    return draft.place(name, values)
+
+
+def _note_outliers(draft: _Draft) -> None:
+    found = []
+    for name in dict.fromkeys(name for role in _LONG_TAILED for name in draft.names(role)):
+        values = draft.columns.get(name)
+        if (
+            isinstance(values, np.ndarray)
+            and values.dtype == np.float64
+            and draft.kinds.get(name) in (Kind.INTEGER, Kind.NUMBER)
+        ):
+            many = int(outlier_mask(values).sum())
+            found += [f"'{name}' ({many})"] if many else []
+    if found:
+        draft.notices.append(
+            f"values more than 3 interquartile ranges outside the quartiles, kept as they are: {', '.join(found[:12])}"
+        )
+
+
+def _ordered(draft: _Draft) -> pd.DataFrame:
+    """Put delivered columns in their own order, encoded ones after the column that they come from."""
+    delivered = list(draft.frame.columns)
+    place = {name: position for position, name in enumerate(delivered)}
+
+    def rank(name: str) -> int:
+        if name in place:
+            return place[name]
+        origins = [column for column in delivered if name.startswith(column)]
+        return place[max(origins, key=len)] if origins else len(delivered)
+
+    order = sorted(draft.columns, key=rank)
+    index = pd.RangeIndex(len(draft.frame))
+    return pd.DataFrame({name: draft.columns[name] for name in order}, index=index, columns=order or None, copy=False)
+
+
+def _filled(stated: Declaration, domain: DomainProfile | None, scale: Scale | None, draft: _Draft) -> Declaration:
+    """Fill what the declaration leaves open from the domain, and put its intervention time on the scale of time."""
+    changes: dict[str, object] = {}
+    outcome = draft.names(Role.OUTCOME)
+    if stated.direction is None and outcome and (direction := direction_of(outcome[0], domain)) is not None:
+        changes["direction"] = direction
+        draft.notices.append(f"direction '{direction}' is assumed for '{outcome[0]}'; study.yaml may state another")
+    if domain is not None:
+        if stated.unit_of_outcome is None and domain.unit_of_outcome is not None:
+            changes["unit_of_outcome"] = domain.unit_of_outcome
+        given = {key: value for key, value in stated.money.model_dump().items() if value is not None}
+        if domain.money.model_dump(exclude_none=True):
+            changes["money"] = domain.money.model_copy(update=given)
+    if stated.intervention_time is not None and scale is not None:
+        changes["intervention_time"] = scale.moment(stated.intervention_time, draft.names(Role.TIME)[0])
+    return stated.model_copy(update=changes) if changes else stated
+
+
+def _confidence(draft: _Draft, given: Mapping[Role, float] | None) -> dict[Role, float]:
+    known = {Role(str(role)): float(value) for role, value in (given or {}).items()}
+    return {role: known.get(role, 1.0) for role, names in draft.roles.items() if names}
