@@ -1,5 +1,7 @@
 """Exceptions that users of CQOx meet; each class has a stable code for programs and a sentence for people."""
 
+from pathlib import Path
+
 
 class CqoxError(Exception):
     """Base of every error that CQOx raises on purpose.
@@ -22,9 +24,10 @@ class CqoxError(Exception):
 
 
 class IngestionError(CqoxError):
-    """A file cannot be read as one table."""
+    """A file cannot be read as one table; `path` is that file, where one file is to blame."""
 
     code = "unreadable_file"
+    path: Path | None = None
 
 
 class DeclarationError(CqoxError):
