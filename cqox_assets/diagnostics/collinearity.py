@@ -22,7 +22,7 @@ def variance_inflation(covariates: np.ndarray) -> np.ndarray:
     -------
     ndarray of shape (k,)
         At least 1; infinite for a column that is an exact linear combination of others or constant. All are NaN
-        when a cell is missing.
+        when a cell is missing or there are no rows.
 
     Notes
     -----
@@ -32,7 +32,7 @@ def variance_inflation(covariates: np.ndarray) -> np.ndarray:
     """
     if covariates.shape[1] == 0:
         return np.empty(0)
-    if not np.isfinite(covariates).all():
+    if len(covariates) == 0 or not np.isfinite(covariates).all():
         return np.full(covariates.shape[1], np.nan)
     centred = covariates - covariates.mean(axis=0)
     scale = np.sqrt(np.einsum("ij,ij->j", centred, centred))

@@ -202,7 +202,7 @@ def _gate(named: Named, status: Status, expected: list[Expected]) -> Gate:
     item, measure = named.item, MEASURES.get(named.item.name)
     detail = item.detail
     if measure is not None and measure.meaning:  # `judge` wraps a missed measure's detail in meaning and remedy
-        detail = detail.replace(f"{measure.meaning} ", "").replace(f" {measure.remedy}", "").strip()
+        detail = detail.replace(f"{measure.meaning} ", "").replace(f" {measure.remedy}", "").strip().rstrip(".")
     return Gate(
         name=named.name,
         measure=item.name,
