@@ -1,4 +1,4 @@
-"""Gives the columns of a table their roles one after another: stated ones, treatment, outcome, named ones, covariates."""
+"""Gives columns their roles one after another: stated ones, treatment, outcome, named ones, covariates."""
 
 from collections.abc import Iterable
 
@@ -184,12 +184,9 @@ class Assembly:
             self.assign(Role.RUNNING_VARIABLE, (steps[0].running,), 0.9, steps[0].sentence)
             self.leave_out((item.running for item in steps[1:]), f"switches with '{treatment[0]}' as well")
             return
-        named = [
-            name
-            for name, facts in free.items()
-            if facts.kind.numeric and facts.distinct > 10 and self.clues.found[name].get(Role.RUNNING_VARIABLE) is not None
-            and self.clues.found[name][Role.RUNNING_VARIABLE].strength >= NAMED
-        ]  # fmt: skip
+        shared = {name: self.clues.found[name].get(Role.RUNNING_VARIABLE) for name in free}  # not the domain's words
+        numeric = [name for name, facts in free.items() if facts.kind.numeric and facts.distinct > 10]
+        named = [name for name in numeric if (match := shared[name]) is not None and match.strength >= NAMED]
         if len(named) == 1:
             self.assign(Role.RUNNING_VARIABLE, named, 0.7, f"'{named[0]}': the name says so")
 
@@ -218,10 +215,9 @@ class Assembly:
         self.leave_out((item.name for item in free if item.distinct <= 1), "the same value in every row, or none")
         self.leave_out((item.name for item in free if self._is_identifier(item)), "identifiers or free text")
         treatment = self.roles.get(Role.TREATMENT, ())
-        copies = [
-            item.name for item in self.free() if item.few_valued and len(treatment) == 1
-            and item.distinct == clues.profile[treatment[0]].distinct and same_partition(self.table, item.name, treatment[0])
-        ]  # fmt: skip
+        levels = clues.profile[treatment[0]].distinct if len(treatment) == 1 else -1
+        alike = [item.name for item in self.free() if item.few_valued and item.distinct == levels]
+        copies = [name for name in alike if same_partition(self.table, name, treatment[0])]
         self.leave_out(copies, f"say the same as the treatment '{', '.join(treatment)}'")
         self.leave_out(self._variants(), "variants of the outcome")
         scores = {item.name: outcome_candidate(clues, item) for item in self.free()}

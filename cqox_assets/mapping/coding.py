@@ -19,7 +19,7 @@ _DIGITS = re.compile(r"(\d+)")
 
 @dataclass(frozen=True)
 class Coding:
-    """A coded column: values, shape (n, k), NaN where missing or not compared; arms, reference first; what was decided."""
+    """Coded columns: values, shape (n, k), NaN where missing or not compared; arms, reference first; notices."""
 
     values: np.ndarray
     arms: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ def _is_continuous(numbers: np.ndarray) -> bool:
 
 
 def _levels(columns: Sequence[pd.Series], *, numeric: bool) -> tuple[np.ndarray, list[str]]:
-    """Return codes, shape (n, k), -1 where missing, and the levels in order; spellings that differ in case are one level."""
+    """Return codes, shape (n, k), -1 where missing, and the ordered levels; spellings of one word are one level."""
     words = [as_text(series) for series in columns]
     if numeric:  # infinite numbers are no level
         words = [text.where(np.isfinite(as_number(series)), None) for text, series in zip(words, columns, strict=True)]
@@ -83,7 +83,7 @@ def _levels(columns: Sequence[pd.Series], *, numeric: bool) -> tuple[np.ndarray,
     for word in counts.index:  # most frequent spelling first
         spelling.setdefault(fold(word), str(word))
     key = (lambda level: float(level)) if numeric and "true" not in spelling and "false" not in spelling else _natural
-    levels = sorted(spelling.values(), key=key)  # type: ignore[arg-type]
+    levels = sorted(spelling.values(), key=key)
     place = {word: levels.index(spelling[fold(word)]) for word in counts.index}
     table = np.column_stack([text.map(place).fillna(-1).to_numpy(dtype=np.int64) for text in words])
     return table, levels

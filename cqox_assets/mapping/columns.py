@@ -86,9 +86,9 @@ def unwrapped(series: pd.Series) -> pd.Series:
     if isinstance(series.dtype, pd.CategoricalDtype):
         series = series.astype(series.cat.categories.dtype if not series.cat.categories.empty else object)
     if isinstance(series.dtype, pd.PeriodDtype):
-        return series.dt.to_timestamp()
+        return pd.Series(series.dt.to_timestamp())
     if pd.api.types.is_timedelta64_dtype(series.dtype):
-        return series / pd.Timedelta(days=1)
+        return pd.Series(series.dt.total_seconds() / 86_400)
     return series
 
 
@@ -110,7 +110,7 @@ def kind_of(series: pd.Series) -> Kind:
         return Kind.INTEGER if pd.api.types.is_integer_dtype(dtype) or _whole(as_number(series)) else Kind.NUMBER
     if _is_date_type(series):
         return Kind.DATE
-    if dtype == object:
+    if isinstance(dtype, np.dtype) and dtype.kind == "O":
         return _kind_of_objects(series)
     return Kind.DATE if _looks_like_dates(series) else Kind.TEXT
 

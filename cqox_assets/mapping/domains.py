@@ -1,7 +1,6 @@
 """Domain profiles: the words, limits and typical columns of a field of work, and which of them a table resembles."""
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -208,7 +207,7 @@ def match_domain(profile: "ColumnProfile", domains: Mapping[str, DomainProfile] 
     """
     profiles = load_domains() if domains is None else domains
     readers = {name: Lexicon({name: _vocabulary(item)}) for name, item in profiles.items()}
-    votes: Counter[str] = Counter()
+    votes = dict.fromkeys(profiles, 0.0)
     why: dict[str, list[str]] = {name: [] for name in profiles}
     for column in profile.columns:
         hits = {name: found[name].strength for name in profiles if (found := readers[name].read(column.name))}

@@ -1,4 +1,4 @@
-"""Encodes covariates as numbers: imputation with indicators, dummies against a stated reference level, days of dates."""
+"""Encodes covariates: imputation with indicators, dummies against a stated reference level, days of dates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

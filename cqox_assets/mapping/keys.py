@@ -107,7 +107,7 @@ def _assign_unit_by_shape(assembly: "Assembly") -> None:
 
 
 def assign_cluster(assembly: "Assembly") -> None:
-    """Take a named group as cluster when treatment is given to whole groups, or when it has too many levels to adjust for.
+    """Take a named group as cluster when treatment is given to whole groups, or when its levels are too many to adjust.
 
     A group of few levels within which treatment varies stays a covariate: its level may confound.
     """

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,7 +51,7 @@ class _Draft:
 
 def prepare(
     frame: pd.DataFrame,
-    roles: Mapping[str, str | Sequence[str] | None],
+    roles: Mapping[Role, tuple[str, ...]] | Mapping[str, str | Sequence[str] | None],
     *,
     declaration: Declaration | None = None,
     domain: DomainProfile | None = None,
@@ -116,11 +117,10 @@ def prepare(
     )
 
 
-def _draft(table: pd.DataFrame, roles: Mapping[str, str | Sequence[str] | None], stated: Declaration) -> _Draft:
+def _draft(table: pd.DataFrame, roles: Mapping[Any, Any], stated: Declaration) -> _Draft:
     given: dict[Role, tuple[str, ...]] = {
         role: names for role, names in read_roles(roles, table.columns).items() if names
     }
-    notices = []
     if stated.guardrails and Role.GUARDRAILS not in given:
         given[Role.GUARDRAILS] = read_roles({Role.GUARDRAILS: list(stated.guardrails)}, table.columns)[Role.GUARDRAILS]
         if "covariates" not in stated.roles:
@@ -129,9 +129,9 @@ def _draft(table: pd.DataFrame, roles: Mapping[str, str | Sequence[str] | None],
     _refuse_contradictions(given)
     used = [name for name in table.columns if any(name in names for names in given.values())]
     kinds = {name: kind_of(table[name]) for name in used}
-    draft = _Draft(table[used], given, kinds, notices=notices)
+    draft = _Draft(table[used], given, kinds)
     for name in used:
-        if kinds[name] == Kind.NUMBER and (infinite := int(np.isinf(as_number(table[name])).sum())):
+        if kinds[name].numeric and (infinite := int(np.isinf(as_number(table[name])).sum())):
             draft.notices.append(f"'{name}': {infinite} infinite values count as missing")
     return draft
 
@@ -150,8 +150,8 @@ def _missing(draft: _Draft, name: str) -> np.ndarray:
     kind, series = draft.kinds[name], draft.frame[name]
     if kind == Kind.TEXT:
         return np.asarray(as_text(series).isna())
-    if kind == Kind.NUMBER:
-        return ~np.isfinite(as_number(series))
+    if kind.numeric:
+        return np.asarray(~np.isfinite(as_number(series)))
     return np.asarray(series.isna())
 
 

@@ -171,7 +171,7 @@ def _number_facts(name: str, kind: Kind, series: pd.Series, missing: float) -> C
     monotone = distinct > 2 and bool(np.all(steps >= 0)) and bool(np.all(np.diff(finite) >= 0))
     ends: tuple[Any, Any] = (float(finite.min()), float(finite.max()))
     if kind == Kind.DATE:
-        ends = tuple((pd.Timestamp(0) + day * _DAY).round("s").isoformat() for day in ends)  # type: ignore[assignment]
+        ends = tuple((pd.Timestamp(0) + day * _DAY).round("s").isoformat() for day in ends)
     counts = unwrapped(series).value_counts() if distinct <= 30 else None
     return ColumnFacts(
         name,
@@ -205,14 +205,16 @@ def outlier_mask(numbers: np.ndarray, distinct: int | None = None) -> np.ndarray
     rare answer one.
     """
     finite = numbers[np.isfinite(numbers)]
+    none: np.ndarray = np.zeros(len(numbers), dtype=bool)
     if (distinct is not None and distinct <= FEW) or finite.size < 4:
-        return np.zeros(len(numbers), dtype=bool)
+        return none
     with np.errstate(over="ignore", invalid="ignore"):
         low, high = np.percentile(finite, [25, 75])
         spread = high - low
         if not (spread > 0 and np.isfinite(spread)):
-            return np.zeros(len(numbers), dtype=bool)
-        return np.asarray((numbers < low - FENCE * spread) | (numbers > high + FENCE * spread)) & np.isfinite(numbers)
+            return none
+        far = (numbers < low - FENCE * spread) | (numbers > high + FENCE * spread)
+        return np.asarray(far & np.isfinite(numbers))
 
 
 def _top(counts: "pd.Series[int]") -> tuple[tuple[str, int], ...]:
@@ -271,7 +273,7 @@ def _repeated(table: pd.DataFrame, facts: list[ColumnFacts]) -> np.ndarray:
     """Mark rows that equal an earlier row in every column."""
     if any(item.id_like for item in facts):
         return np.zeros(len(table), dtype=bool)
-    hashed = np.zeros(len(table), dtype=np.uint64)
+    hashed: np.ndarray = np.zeros(len(table), dtype=np.uint64)
     for item in facts:
         values = table[item.name]
         plain = pd.Series(as_number(values)) if item.kind.numeric or item.kind == Kind.DATE else as_text(values)

@@ -102,7 +102,7 @@ def infer_roles(
 
 def _all_words(profiles: Mapping[str, DomainProfile]) -> Lexicon:
     pooled = {
-        role: [word for profile in profiles.values() for word in profile.words.get(role, ())]
+        str(role): [word for profile in profiles.values() for word in profile.words.get(role, ())]
         for role in (Role.TREATMENT, Role.OUTCOME)
     }
     return Lexicon(pooled)

@@ -17,9 +17,9 @@ _NONE = Match(0.0, "")
 _OWN, _FOREIGN = 0.9, 0.7
 # a name that is above all one of these is not a treatment or an outcome, whatever else it contains
 _RIVALS = (
-    "trait", "identifier", Role.UNIT, Role.TIME, Role.CLUSTER, Role.COST, Role.WEIGHT, Role.PROPENSITY, Role.COHORT, Role.DOSE,
-    Role.TREATMENT_PROXY, Role.OUTCOME_PROXY, Role.POPULATION, Role.OFFSET, Role.PAIR, Role.MEDIATOR, Role.SUBGROUP, Role.LATITUDE,
-    Role.LONGITUDE, Role.RUNNING_VARIABLE,
+    "trait", "identifier", Role.UNIT, Role.TIME, Role.CLUSTER, Role.COST, Role.WEIGHT, Role.PROPENSITY, Role.COHORT,
+    Role.DOSE, Role.TREATMENT_PROXY, Role.OUTCOME_PROXY, Role.POPULATION, Role.OFFSET, Role.PAIR, Role.MEDIATOR,
+    Role.SUBGROUP, Role.LATITUDE, Role.LONGITUDE, Role.RUNNING_VARIABLE,
 )  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def clues_of(
 
 
 def treatment_candidate(clues: Clues, facts: ColumnFacts, *, foreign: bool = False) -> Candidate | None:
-    """Score a column as treatment: its name, how few values it has, how they read, and whether it is a step function."""
+    """Score a column as treatment: its name, how few values it has, how they read, whether it switches at a cutoff."""
     if facts.kind in (Kind.EMPTY, Kind.DATE):
         return None
     match = clues.match(facts.name, Role.TREATMENT, foreign=foreign)

@@ -30,7 +30,7 @@ class Scale:
         if self.unit == "month":
             months = (dates.dt.year - self.origin.year) * 12 + dates.dt.month - self.origin.month + 1
             return np.asarray(months.to_numpy(dtype=np.float64, na_value=np.nan))
-        return days_of(dates) - days_of(pd.Series([self.origin]))[0] + 1
+        return np.asarray(days_of(dates) - days_of(pd.Series([self.origin]))[0] + 1)
 
     def label(self, name: str) -> str:
         """Return the name of the time column as people read it."""
@@ -100,9 +100,10 @@ def code_time(series: pd.Series, kind: Kind, name: str) -> tuple[np.ndarray, Sca
         numbers = scale.numbers(as_date(series))
         return numbers, scale, [f"time '{name}' became {scale.unit}s counted from 1 = {scale.origin.date()}"]
     if scale.words:
-        numbers = as_text(series).map({word: float(place) for place, word in enumerate(scale.words)})
+        places = {word: float(place) for place, word in enumerate(scale.words)}
+        coded = as_text(series).map(places).to_numpy(dtype=np.float64, na_value=np.nan)
         shown = ", ".join(f"{word} = {place}" for place, word in enumerate(scale.words[:6]))
-        return numbers.to_numpy(dtype=np.float64, na_value=np.nan), scale, [f"time '{name}' was numbered: {shown}"]
+        return coded, scale, [f"time '{name}' was numbered: {shown}"]
     numbers = as_number(series)
     return np.where(np.isfinite(numbers), numbers, np.nan), scale, []
 

@@ -4,44 +4,31 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 _NO = {
-    "0",
-    "no",
-    "n",
-    "false",
-    "f",
-    "off",
-    "いいえ",
-    "なし",
-    "無し",
-    "無",
-    "否",
-    "非",
-    "×",
-    "nein",
-    "falsch",
-    "não",
+    "0", "no", "n", "false", "f", "off", "いいえ", "なし", "無し", "無", "否", "非", "×", "nein", "falsch", "não",
     "non",
-}
+}  # fmt: skip
 _YES = {"1", "yes", "y", "true", "t", "on", "はい", "あり", "有り", "有", "可", "○", "〇", "ja", "wahr", "sim", "oui"}
 _CONTROL = {
-    "control", "ctrl", "controls", "control group", "untreated", "not treated", "placebo", "none", "nothing", "standard",
-    "standard care", "usual care", "baseline", "reference", "comparison", "unexposed", "not exposed", "holdout", "hold out",
-    "never", "without", "old", "status quo", "not enrolled", "対照", "対照群", "コントロール", "コントロール群", "統制", "統制群",
-    "非介入", "非介入群", "未処置", "非処置", "未実施", "プラセボ", "偽薬", "従来", "現行", "既存", "kontrolle", "kontrollgruppe",
-    "unbehandelt", "ohne", "placebogruppe", "kein", "keine", "vergleichsgruppe",
+    "control", "ctrl", "controls", "control group", "untreated", "not treated", "placebo", "none", "nothing",
+    "standard", "standard care", "usual care", "baseline", "reference", "comparison", "unexposed", "not exposed",
+    "holdout", "hold out", "never", "without", "old", "status quo", "not enrolled", "対照", "対照群", "コントロール",
+    "コントロール群", "統制", "統制群", "非介入", "非介入群", "未処置", "非処置", "未実施", "プラセボ", "偽薬",
+    "従来", "現行", "既存", "kontrolle", "kontrollgruppe", "unbehandelt", "ohne", "placebogruppe", "kein", "keine",
+    "vergleichsgruppe",
 }  # fmt: skip
 _TREATED = {
-    "treatment", "treated", "treat", "treatment group", "drug", "active", "intervention", "exposed", "test", "test group", "experimental",
-    "experiment", "new", "enrolled", "処置", "処置群", "介入", "介入群", "治療群", "実験群", "テスト群", "新薬", "実施",
-    "behandlung", "behandelt", "behandlungsgruppe", "versuchsgruppe", "testgruppe", "intervention group", "mit",
+    "treatment", "treated", "treat", "treatment group", "drug", "active", "intervention", "exposed", "test",
+    "test group", "experimental", "experiment", "new", "enrolled", "処置", "処置群", "介入", "介入群", "治療群",
+    "実験群", "テスト群", "新薬", "実施", "behandlung", "behandelt", "behandlungsgruppe", "versuchsgruppe",
+    "testgruppe", "intervention group", "mit",
 }  # fmt: skip
 _BAD = {
-    "survived", "alive", "not readmitted", "unchanged", "failed", "fail", "lost", "absent", "negative", "stayed", "生存", "不合格", "失敗",
-    "継続", "陰性", "nicht bestanden", "negativ", "überlebt",
+    "survived", "alive", "not readmitted", "unchanged", "failed", "fail", "lost", "absent", "negative", "stayed",
+    "生存", "不合格", "失敗", "継続", "陰性", "nicht bestanden", "negativ", "überlebt",
 }  # fmt: skip
 _GOOD = {
-    "died", "dead", "readmitted", "changed", "passed", "pass", "won", "success", "present", "positive", "left", "churned", "死亡", "合格",
-    "成功", "解約", "陽性", "bestanden", "positiv", "verstorben", "erfolg",
+    "died", "dead", "readmitted", "changed", "passed", "pass", "won", "success", "present", "positive", "left",
+    "churned", "死亡", "合格", "成功", "解約", "陽性", "bestanden", "positiv", "verstorben", "erfolg",
 }  # fmt: skip
 _NO_PREFIXES = ("no ", "not ", "non-", "non ", "without ", "kein ", "keine ", "ohne ", "nicht ", "un-")
 _NO_ENDINGS = ("なし", "無し", "しない", "していない", "未実施", "対象外")
