@@ -1,10 +1,6 @@
 """The one Definitions object: every asset, job, schedule, sensor and resource of the product."""
 
-import os
-
 import dagster as dg
-
-os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
 
 from cqox_assets.assets import load_stage_assets
 from cqox_assets.automation import JOBS, SCHEDULES, SENSORS

@@ -14,10 +14,12 @@ from cqox_assets.catalog import load_estimators, load_figures, load_sensitivitie
 from cqox_assets.partitions import Partition
 from cqox_assets.result import to_text
 from cqox_assets.results import Results
+from cqox_assets.stored import Delivery
 from cqox_resources.reports import ReportStore
 from cqox_resources.settings import Settings
 
 CARD_KEY = dg.AssetKey(["decisions", "decision_card"])
+AUDIT_KEY = dg.AssetKey(["decisions", "audit_record"])
 
 
 @dg.asset(
@@ -103,4 +105,85 @@ def _revision() -> str:
         return ""
 
 
-ASSETS = [decision_card]
+@dg.asset(
+    key=AUDIT_KEY,
+    ins={
+        "raw_table": dg.AssetIn(["ingestion", "raw_table"]),
+        "card": dg.AssetIn(["decisions", "decision_card"]),
+    },
+    description="A chain of hashes: what was declared before the first result, then every analysis and its verdict.",
+    code_version="1",
+    check_specs=[dg.AssetCheckSpec("unbroken", asset=AUDIT_KEY, description="No earlier entry was changed.")],
+    **stage("decisions"),
+)
+def audit_record(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], raw_table: Delivery, card: dict[str, Any]
+) -> dg.MaterializeResult:
+    """Append what was declared, when that is new, and what was decided."""
+    from cqox_assets.decisions.audit import append, broken_at
+
+    partition = Partition.parse(context.partition_key)
+    entries = _entries(Results(settings.warehouse), partition)
+    broken = broken_at(entries)
+    declared = [entry for entry in entries if entry["event"] == "declared"]
+    if not declared or declared[-1]["sha256"] != raw_table.declaration_sha256:
+        entries = append(entries, _declared(raw_table, context.run_id))
+    entries = append(entries, _decided(card, raw_table))
+    content = {"partition": partition.key, "entries": entries}
+    path = f"{partition.path}/audit.json"
+    ReportStore(settings.reports, settings.reports_url).write(path, to_text(content).encode())
+    said = (
+        "every entry follows from the one before"
+        if broken is None
+        else f"entry {broken} was changed after it was written"
+    )
+    return dg.MaterializeResult(
+        value=content,
+        metadata={
+            "fingerprint": card["study"]["fingerprint"],
+            "entries": len(entries),
+            "first_declared": entries[0]["at"],
+            "record": dg.MetadataValue.url(ReportStore(settings.reports, settings.reports_url).url(path)),
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                asset_key=AUDIT_KEY,
+                check_name="unbroken",
+                passed=broken is None,
+                severity=dg.AssetCheckSeverity.ERROR,
+                description=said,
+            )
+        ],
+    )
+
+
+def _entries(results: Results, partition: Partition) -> list[dict[str, Any]]:
+    try:
+        return list(results.load("decisions/audit_record", partition.key)["entries"])
+    except FileNotFoundError:  # the first analysis of this partition
+        return []
+
+
+def _declared(delivery: Delivery, run_id: str) -> dict[str, Any]:
+    return {
+        "event": "declared",
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "run_id": run_id,
+        "sha256": delivery.declaration_sha256,
+        "declaration": delivery.declaration.model_dump(mode="json", exclude_defaults=True),
+    }
+
+
+def _decided(card: dict[str, Any], delivery: Delivery) -> dict[str, Any]:
+    return {
+        "event": "decided",
+        "at": card["provenance"]["created"],
+        "run_id": card["provenance"]["run_id"],
+        "code_version": card["provenance"]["code_version"],
+        "data": [[str(source["name"]), str(source["sha256"])] for source in delivery.table.sources],
+        "study": card["study"]["fingerprint"],
+        "verdict": card["verdict"],
+    }
+
+
+ASSETS = [decision_card, audit_record]

@@ -27,22 +27,30 @@ DEPS = [
 def family_assets(family: str, specs: list[FigureSpec]) -> dg.AssetsDefinition:
     """Wrap the figures of one family as one op whose figures can be drawn alone."""
     shared = stage("figures", kinds={"python", "matplotlib"})
-    common = {name: shared[name] for name in ("group_name", "owners", "freshness_policy", "kinds", "tags")}
-    outs = {spec.name: dg.AssetSpec(
-        ["figures", spec.name], deps=DEPS, description=f"**{spec.title}.** {spec.question}\n\n{spec.reference}",
-        code_version=spec.version, partitions_def=shared["partitions_def"], **common,
-    ) for spec in specs}  # fmt: skip
+    per_figure = {name: shared[name] for name in ("group_name", "owners", "freshness_policy", "kinds", "tags")}
+    keys = {spec.name: dg.AssetKey(["figures", spec.name]) for spec in specs}
+    outs = {
+        spec.name: dg.AssetOut(
+            key=keys[spec.name],
+            description=f"**{spec.title}.** {spec.question}\n\n{spec.reference}",
+            code_version=spec.version,
+            dagster_type=dg.Any,
+            is_required=False,
+            **per_figure,
+        )
+        for spec in specs
+    }
 
     @dg.multi_asset(
         name=f"figures_{family}",
-        specs=list(outs.values()),
+        outs=outs,
+        deps=DEPS,
         can_subset=True,
         partitions_def=shared["partitions_def"],
         op_tags=shared["op_tags"],
         pool=shared["pool"],
         check_specs=[
-            dg.AssetCheckSpec("drawn", asset=spec.key, description="The figure's needs were met.")
-            for spec in outs.values()
+            dg.AssetCheckSpec("drawn", asset=key, description="The figure's needs were met.") for key in keys.values()
         ],
     )
     def _draw(
@@ -52,11 +60,11 @@ def family_assets(family: str, specs: list[FigureSpec]) -> dg.AssetsDefinition:
         present = Results(settings.warehouse).present(partition.key)
         inputs, reports = present.inputs(), ReportStore(settings.reports, settings.reports_url)
         for spec in specs:
-            if outs[spec.name].key in context.selected_asset_keys:
+            if keys[spec.name] in context.selected_asset_keys:
                 record = draw(spec, inputs, reports, partition)
                 if record.status == "failed":
                     write_alert(settings, "bug", partition.key, context.run_id, f"{spec.name}: {record.reason}")
-                yield _result(outs[spec.name].key, record, present.fingerprint, reports, partition)
+                yield _result(keys[spec.name], record, present.fingerprint, reports, partition)
 
     return _draw
 
