@@ -10,7 +10,7 @@ from cqox_assets.diagnostics.balance import balance_table, worst_difference
 from cqox_assets.errors import CatalogError
 from cqox_assets.numerics.inference import wald
 from cqox_assets.numerics.linear import LinearFit, fit_linear, with_constant
-from cqox_assets.numerics.sample import check_arms, check_clusters, choose_covariance, words_of
+from cqox_assets.numerics.sample import check_arms, check_clusters, choose_covariance, degrees_of_freedom, words_of
 from cqox_assets.result import Effect, EffectEstimate, Estimand, Refusal
 from cqox_assets.spec import CommonParams, Context, EstimatorSpec
 from cqox_assets.study import Role, Study
@@ -27,12 +27,12 @@ class DifferenceInMeansParams(CommonParams):
     cuped : str
         `auto` adjusts for the role `pre_outcome` when it is mapped; `off` never does.
     interval_form : str
-        `normal`, or `t` with n - 2 (clusters - 1) degrees of freedom.
+        `normal`, or `t` with n - 2 (clusters - 1 for CR) degrees of freedom; `auto` is t for CR, normal otherwise.
     """
 
     se: Literal["auto", "classical", "HC0", "HC1", "HC2", "HC3", "CR0", "CR1"] = "auto"
     cuped: Literal["auto", "off"] = "auto"
-    interval_form: Literal["normal", "t"] = "normal"
+    interval_form: Literal["auto", "normal", "t"] = "auto"
 
 
 def run(study: Study, params: DifferenceInMeansParams, context: Context) -> EffectEstimate | Refusal:
@@ -94,15 +94,18 @@ def run(study: Study, params: DifferenceInMeansParams, context: Context) -> Effe
 
 
 def _effect(
-    study: Study, fit: LinearFit, kind: str, cluster: np.ndarray | None, params: DifferenceInMeansParams, **facts: object
+    study: Study,
+    fit: LinearFit,
+    kind: str,
+    cluster: np.ndarray | None,
+    params: DifferenceInMeansParams,
+    **facts: object,
 ) -> Effect:
     try:
         variance = float(fit.covariance(kind, cluster)[1, 1])
     except ZeroDivisionError as error:
         raise CatalogError(f"parameter 'se' is {kind}, and {error}; use HC1") from error
-    df = None
-    if params.interval_form == "t":
-        df = int(cluster.max()) if kind.startswith("CR") and cluster is not None else fit.df_residual
+    df = degrees_of_freedom(params.interval_form, kind, fit.df_residual, cluster)
     return wald(
         float(fit.coef[1]), float(np.sqrt(max(variance, 0.0))), contrast=f"{study.arms[1]} - {study.arms[0]}",
         level=params.level, df=df, **facts,  # type: ignore[arg-type]

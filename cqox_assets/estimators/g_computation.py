@@ -86,6 +86,7 @@ def run(study: Study, params: GComputationParams, context: Context) -> EffectEst
     effect = wald(
         value, influence_std_error(influence, cluster), estimand=estimand,
         contrast=f"{study.arms[1]} - {study.arms[0]}", level=params.level, scale=params.scale,
+        df=None if cluster is None else float(cluster.max()),
     )  # fmt: skip
     balance = balance_table(study)
     raw, worst = worst_difference(balance, "before")
@@ -129,7 +130,7 @@ SPEC = EstimatorSpec(
     ),
     diagnostics=("raw_smd",),
     tables=("balance", "potential_outcomes", "unit_effects"),
-    truths=("randomised_trial", "linear_confounding"),
+    truths=("randomised_trial", "confounded_linear"),
     oracle=("g_computation",),
     applicable=lambda study: (
         (True, "averages an outcome model over the units, so the effect may vary", 0.6)

@@ -17,6 +17,7 @@ from cqox_assets.numerics.sample import (
     check_clusters,
     choose_covariance,
     collinear_notice,
+    degrees_of_freedom,
     regress,
     words_of,
 )
@@ -34,7 +35,7 @@ class OlsParams(CommonParams):
     se : str
         `auto` is CR1 when a cluster is mapped and HC1 otherwise.
     interval_form : str
-        `normal`, or `t` with n - k (clusters - 1) degrees of freedom.
+        `normal`, or `t` with n - k (clusters - 1 for CR) degrees of freedom; `auto` is t for CR, normal otherwise.
     interactions : tuple of str
         Covariates whose product with the treatment enters as well.
     at : mapping of str to float
@@ -42,7 +43,7 @@ class OlsParams(CommonParams):
     """
 
     se: Literal["auto", "classical", "HC0", "HC1", "HC2", "HC3", "CR0", "CR1"] = "auto"
-    interval_form: Literal["normal", "t"] = "normal"
+    interval_form: Literal["auto", "normal", "t"] = "auto"
     interactions: tuple[str, ...] = ()
     at: Mapping[str, float] = field(default_factory=dict)
 
@@ -91,17 +92,16 @@ def run(study: Study, params: OlsParams, context: Context) -> EffectEstimate | R
     fit = regress(design, outcome, weights, names, term=term, treatment=study.name(Role.TREATMENT))
     covariance, kind, more = _covariance(fit, kind, params, cluster)
     notices += collinear_notice(dropped_names(fit, names)) + more
-    df = (int(cluster.max()) if kind.startswith("CR") and cluster is not None else fit.df_residual) * 1.0
-    quantile_df = df if params.interval_form == "t" else None
+    df = degrees_of_freedom(params.interval_form, kind, fit.df_residual, cluster)
     gradient = gradient[fit.kept]
     effect = wald(
         float(gradient @ fit.coef), float(np.sqrt(max(gradient @ covariance @ gradient, 0.0))),
         estimand=SPEC.estimand(params) if binary else Estimand.SLOPE,
         contrast=f"{study.arms[1]} - {study.arms[0]}" if binary else f"one unit of {study.name(Role.TREATMENT)}",
-        level=params.level, df=quantile_df, scale="difference",
+        level=params.level, df=df, scale="difference",
     )  # fmt: skip
     diagnostic, tables = _balance(study, binary)
-    tables["coefficients"] = _coefficients(fit, names, covariance, params.level, quantile_df)
+    tables["coefficients"] = _coefficients(fit, names, covariance, params.level, df)
     return SPEC.estimate(
         study, [effect], inference=words_of(kind, cluster), diagnostics=[diagnostic], tables=tables, notices=notices
     )
@@ -181,7 +181,7 @@ SPEC = EstimatorSpec(
     ),
     diagnostics=("raw_smd",),
     tables=("balance", "coefficients"),
-    truths=("randomised_trial", "linear_confounding"),
+    truths=("randomised_trial", "confounded_linear"),
     oracle=("ols", "ols_interaction_contrast"),
     applicable=lambda study: (
         (True, "adjusts linearly for the mapped covariates, assuming one common effect", 0.5)

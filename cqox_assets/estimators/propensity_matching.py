@@ -70,9 +70,9 @@ class PropensityMatchingParams(CommonParams):
     tie_tolerance: float = 1e-9
     order: Literal["descending_score", "ascending_score", "file"] = "descending_score"
     bias_adjustment: bool = False
-    standard_error: Literal[
-        "auto", "abadie_imbens", "abadie_imbens_known", "abadie_imbens_homoskedastic", "paired"
-    ] = "auto"
+    standard_error: Literal["auto", "abadie_imbens", "abadie_imbens_known", "abadie_imbens_homoskedastic", "paired"] = (
+        "auto"
+    )
     bandwidth: float | None = None
 
     def __post_init__(self) -> None:
@@ -251,7 +251,9 @@ def _std_error(
     if kind == "abadie_imbens_known":
         return float(np.sqrt(variance)), []
     if scores is None:
-        return float(np.sqrt(variance)), ["The standard error takes the propensity as known, because rows were trimmed."]
+        return float(np.sqrt(variance)), [
+            "The standard error takes the propensity as known, because rows were trimmed."
+        ]
     if scores.fit is None:
         return float(np.sqrt(variance)), []
     adjusted = variance + estimated_score_term(sample, scores.fit, deviation, estimand)
@@ -324,7 +326,7 @@ SPEC = EstimatorSpec(
     ),
     diagnostics=("adjusted_smd", "overlap", "matched_share"),
     tables=("balance", "matches", "weights", "propensity"),
-    truths=("randomised_trial", "linear_confounding"),
+    truths=("randomised_trial", "confounded_linear"),
     oracle=("propensity_matching", "propensity_score"),
     applicable=lambda study: (
         (True, "pairs treated units with the controls most like them", 0.5)

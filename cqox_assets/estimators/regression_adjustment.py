@@ -15,6 +15,7 @@ from cqox_assets.numerics.sample import (
     check_clusters,
     choose_covariance,
     collinear_notice,
+    degrees_of_freedom,
     regress,
     words_of,
 )
@@ -35,11 +36,11 @@ class RegressionAdjustmentParams(CommonParams):
         `auto` is CR1 when a cluster is mapped and HC2 otherwise. `HC0_superpopulation` adds the variance of the
         covariate means to HC0; the others take the covariates of this sample as fixed.
     interval_form : str
-        `normal`, or `t` with n - k (clusters - 1) degrees of freedom.
+        `normal`, or `t` with n - k (clusters - 1 for CR) degrees of freedom; `auto` is t for CR, normal otherwise.
     """
 
     se: Literal["auto", "classical", "HC0", "HC1", "HC2", "HC3", "HC0_superpopulation", "CR0", "CR1"] = "auto"
-    interval_form: Literal["normal", "t"] = "normal"
+    interval_form: Literal["auto", "normal", "t"] = "auto"
 
 
 def run(study: Study, params: RegressionAdjustmentParams, context: Context) -> EffectEstimate | Refusal:
@@ -90,11 +91,10 @@ def run(study: Study, params: RegressionAdjustmentParams, context: Context) -> E
     position = int(np.flatnonzero(fit.kept == 1 + len(listed))[0])
     variance, kind, more = _variance(fit, position, kind, cluster, centred, target)
     notices += collinear_notice(dropped_names(fit, names)) + more
-    df = int(cluster.max()) if kind.startswith("CR") and cluster is not None else fit.df_residual
     effect = wald(
         float(fit.coef[position]), float(np.sqrt(max(variance, 0.0))), estimand=estimand,
         contrast=f"{study.arms[1]} - {study.arms[0]}", level=params.level,
-        df=df if params.interval_form == "t" else None,
+        df=degrees_of_freedom(params.interval_form, kind, fit.df_residual, cluster),
     )  # fmt: skip
     balance = balance_table(study)
     raw, worst = worst_difference(balance, "before")
@@ -150,7 +150,7 @@ SPEC = EstimatorSpec(
     ),
     diagnostics=("raw_smd",),
     tables=("balance", "unit_effects"),
-    truths=("randomised_trial", "linear_confounding"),
+    truths=("randomised_trial", "confounded_linear"),
     oracle=("regression_adjustment",),
     applicable=lambda study: (
         (True, "adjusts for covariates separately in each arm, so the effect may vary", 0.7)

@@ -156,10 +156,15 @@ def _estimate(
     if cluster is None:
         error, how = float(np.sqrt((share**2) @ (table["std_error"].to_numpy() ** 2))), "within-stratum variances"
     else:
-        fitted = np.where(treated == 1, table["mean_treated"].to_numpy()[stratum], table["mean_control"].to_numpy()[stratum])
+        fitted = np.where(
+            treated == 1, table["mean_treated"].to_numpy()[stratum], table["mean_control"].to_numpy()[stratum]
+        )
         influence = len(part) * (2 * treated - 1) * implied * (part.column(Role.OUTCOME) - fitted)
         error, how = influence_std_error(influence, cluster), f"cluster-robust, {int(cluster.max()) + 1} clusters"
-    effect = wald(value, error, estimand=estimand, contrast=f"{part.arms[1]} - {part.arms[0]}", level=params.level)
+    effect = wald(
+        value, error, estimand=estimand, contrast=f"{part.arms[1]} - {part.arms[0]}", level=params.level,
+        df=None if cluster is None else float(cluster.max()),
+    )  # fmt: skip
     balance = balance_table(part, implied)
     after, worst = worst_difference(balance)
     least = int(table[["treated", "control"]].to_numpy().min())

@@ -142,9 +142,7 @@ def estimated_score_term(sample: MatchedSample, fit: LogitFit, deviation: LocalD
     known = np.isfinite(difference)
     c = (density * (np.where(known, difference, effect) - effect)) @ x
     c = (c + np.where(one, 1 - e, e**2 / (1 - e)) @ local) / size
-    fits = [
-        fit_linear(x[rows], y[rows], weight[rows]) for rows, weight in ((one, 1 - e), (~one, e)) if rows.sum() > 1
-    ]
+    fits = [fit_linear(x[rows], y[rows], weight[rows]) for rows, weight in ((one, 1 - e), (~one, e)) if rows.sum() > 1]
     slope = np.zeros(x.shape[1])
     slope[fits[0].kept] += fits[0].coef
     slope[fits[1].kept] -= fits[1].coef

@@ -163,3 +163,23 @@ def collinear_notice(dropped: Sequence[str]) -> list[str]:
         return []
     listed = ", ".join(f"'{name}'" for name in dropped[:10]) + (", ..." if len(dropped) > 10 else "")
     return [f"Left out as linear combinations of other columns: {listed}."]
+
+
+def degrees_of_freedom(form: str, kind: str, residual: int, cluster: np.ndarray | None) -> float | None:
+    """Return the degrees of freedom of an interval; None is the normal distribution.
+
+    Parameters
+    ----------
+    form : str
+        `normal`, `t`, or `auto`: t with clusters - 1 for a clustered covariance, normal otherwise.
+    kind : str
+        Name of the covariance.
+    residual : int
+        Rows minus coefficients.
+    cluster : ndarray of int, shape (n,), optional
+        Codes 0..G-1.
+    """
+    clustered = kind.startswith("CR") and cluster is not None
+    if form == "normal" or (form == "auto" and not clustered):
+        return None
+    return float(cluster.max()) if clustered and cluster is not None else float(residual)

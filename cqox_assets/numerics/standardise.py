@@ -77,7 +77,9 @@ def fit_outcome(
     logit = kind.startswith("logit")
     if logit and not np.isin(outcome, (0.0, 1.0)).all():
         other = outcome[~np.isin(outcome, (0.0, 1.0))][0]
-        raise NotBinaryError(f"the outcome holds {other:g}, a logistic model needs 0 and 1; use outcome_model ols_per_arm")
+        raise NotBinaryError(
+            f"the outcome holds {other:g}, a logistic model needs 0 and 1; use outcome_model ols_per_arm"
+        )
     if kind.endswith("_per_arm"):
         design = np.column_stack([np.ones(n), covariates])
         parts = [_fit(design, outcome, weights, treated == arm, logit, ["const", *names]) for arm in (0, 1)]

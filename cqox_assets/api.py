@@ -1,0 +1,187 @@
+"""The public functions: what notebooks, tests and the assets call. Every import that costs time happens inside."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cqox_assets.catalog import entry_named, load_estimators, load_figures, load_sensitivities
+from cqox_assets.errors import CqoxError
+from cqox_assets.result import EffectEstimate, Nuisance, Outcome, Refusal, SensitivityResult
+from cqox_assets.runner import run_estimator, run_guarded, runner_for
+from cqox_assets.spec import Context, EstimatorSpec, FigureSpec, SensitivitySpec, build_params
+from cqox_assets.study import Role, Study
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    import pandas as pd
+
+    from cqox_assets.discovery.plan import MethodPlan
+    from cqox_assets.ingestion.table import Table
+    from cqox_assets.mapping.roles import RoleProposal
+
+Roles = Mapping[str, str | Sequence[str]]
+
+
+def read_table(path: "str | PathLike[str]") -> "Table":
+    """Read a file of any supported format as one typed table.
+
+    Raises
+    ------
+    IngestionError
+        If the file cannot be read as one table; the message says what was found and what to do.
+    """
+    from cqox_assets.ingestion import read_table as read
+
+    return read(path)  # type: ignore[no-any-return]
+
+
+def infer_roles(frame: "pd.DataFrame", domain: str | None = None) -> "RoleProposal":
+    """Propose the roles of a frame's columns, with confidence and evidence in words for each."""
+    from cqox_assets.mapping.roles import infer_roles as infer
+
+    return infer(frame, domain)
+
+
+def estimate(
+    name: str,
+    frame: "pd.DataFrame",
+    roles: Roles,
+    tables: "Mapping[str, pd.DataFrame] | None" = None,
+    **params: Any,
+) -> EffectEstimate | Refusal:
+    """Run one estimator on a frame.
+
+    Parameters
+    ----------
+    name : str
+        Catalogue name or alias of the estimator.
+    frame : DataFrame
+        Rows as delivered; it is prepared (arms coded, categories encoded, missing values handled) and not changed.
+    roles : mapping of str to str or list of str
+        Role to the column or columns that play it, such as `{"outcome": "y", "treatment": "d"}`.
+    tables : mapping of str to DataFrame, optional
+        Side tables, such as `edges`.
+    **params
+        Parameters of the estimator; the catalogue lists them.
+
+    Returns
+    -------
+    EffectEstimate or Refusal
+        A refusal says what the data lack and what to do about it.
+
+    Raises
+    ------
+    CatalogError
+        If there is no such estimator or parameter, or a value is out of range.
+    MappingError
+        If a role or column is not known.
+    """
+    spec: EstimatorSpec = entry_named(load_estimators(), name)
+    return run_estimator(spec, _study(frame, roles, tables), build_params(spec.params, params), runner_for())
+
+
+def estimate_all(
+    frame: "pd.DataFrame",
+    roles: Roles,
+    tables: "Mapping[str, pd.DataFrame] | None" = None,
+    params: Mapping[str, Mapping[str, Any]] | None = None,
+    only: Iterable[str] | None = None,
+) -> dict[str, Outcome]:
+    """Run every estimator, or those named, on a frame; nuisance models are fitted once and shared.
+
+    Parameters
+    ----------
+    frame, roles, tables
+        As in :func:`estimate`.
+    params : mapping of str to mapping, optional
+        Parameters per estimator.
+    only : iterable of str, optional
+        Names or aliases of the estimators to run; all of them by default.
+
+    Returns
+    -------
+    dict of str to EffectEstimate, Refusal or Failure
+        By catalogue name. A bug in one estimator is its `Failure` and does not stop the others.
+
+    Raises
+    ------
+    CatalogError
+        If a name is not known, or `params` has a bad parameter.
+    MappingError
+        If a role or column is not known.
+    """
+    catalogue = load_estimators()
+    chosen = catalogue if only is None else {spec.name: spec for spec in (entry_named(catalogue, n) for n in only)}
+    asked = {entry_named(catalogue, name).name: dict(values) for name, values in (params or {}).items()}
+    for name, values in asked.items():
+        build_params(catalogue[name].params, values)  # a wrong parameter is said before anything runs
+    study = _study(frame, roles, tables)
+    context = runner_for(Context(nuisance=_shared(study)))
+    return {name: run_guarded(spec, study, asked.get(name, {}), context) for name, spec in chosen.items()}
+
+
+def sensitivity(
+    name: str,
+    frame: "pd.DataFrame",
+    roles: Roles,
+    estimate: EffectEstimate,
+    tables: "Mapping[str, pd.DataFrame] | None" = None,
+    **params: Any,
+) -> SensitivityResult | Refusal:
+    """Ask one sensitivity question about an estimate of the same frame and roles.
+
+    Raises
+    ------
+    CatalogError
+        If there is no such question or parameter.
+    """
+    spec: SensitivitySpec = entry_named(load_sensitivities(), name)
+    values = build_params(spec.params, params)
+    if spec.applies_to and not {estimate.estimator, estimate.estimand} & set(spec.applies_to):
+        return Refusal(
+            spec.name,
+            "not_applicable",
+            f"the question is not about the {estimate.estimand} of {estimate.estimator}",
+            f"ask it about {', '.join(spec.applies_to)}",
+        )
+    return spec.run(_study(frame, roles, tables), estimate, values, runner_for())
+
+
+def plan(frame: "pd.DataFrame", roles: Roles) -> "MethodPlan":
+    """Rank the estimators for a frame: `.ranked` holds (name, reason), `.refused` name to remedy."""
+    from cqox_assets.discovery.plan import plan_methods
+
+    return plan_methods(_study(frame, roles, None))
+
+
+def estimators() -> dict[str, EstimatorSpec]:
+    """Return every estimator by name."""
+    return dict(load_estimators())
+
+
+def sensitivities() -> dict[str, SensitivitySpec]:
+    """Return every sensitivity question by name."""
+    return dict(load_sensitivities())
+
+
+def figures() -> dict[str, FigureSpec]:
+    """Return every figure by name."""
+    return dict(load_figures())
+
+
+def _study(frame: "pd.DataFrame", roles: Roles, tables: "Mapping[str, pd.DataFrame] | None") -> Study:
+    from cqox_assets.mapping.prepare import prepare
+
+    return prepare(frame, roles, tables=tables)
+
+
+def _shared(study: Study) -> Nuisance | None:
+    """Fit the nuisance models once; a study that has none (no arms, too few rows) leaves it to each estimator."""
+    from cqox_assets.nuisance.models import fit_nuisance
+
+    if len(study.arms) < 2 or not (study.has(Role.OUTCOME) and study.has(Role.COVARIATES)):
+        return None
+    try:
+        return fit_nuisance(study)
+    except CqoxError:
+        return None  # an estimator that needs the models meets the same obstacle and refuses with its words

@@ -1,0 +1,1 @@
+"""Runs reference numbers through the public interface."""

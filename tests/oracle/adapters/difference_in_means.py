@@ -1,0 +1,14 @@
+"""mean(y | 1) - mean(y | 0)."""
+
+from tests.oracle.cases import Case
+from tests.oracle.harness import Answer, ask, headline, interval_form, standard_error
+
+KEYS: tuple[str, ...] = ()
+PARAMS: tuple[str, ...] = ()
+ROLES = ("outcome", "treatment", "covariates", "weight", "cluster")
+
+
+def answer(case: Case) -> Answer:
+    case.choose("report", {"estimate": None})
+    se = standard_error(case, "classical", "HC0", "HC1", "HC2", "HC3", "CR0", "CR1")
+    return headline(ask(case, "difference_in_means", se=se, interval_form=interval_form(case)))

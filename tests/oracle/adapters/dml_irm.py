@@ -1,0 +1,11 @@
+"""Double machine learning of the interactive model."""
+
+from tests.oracle.cases import Case
+from tests.oracle.double_ml import KEYS, PARAMS, ROLES, cross_fitted
+from tests.oracle.harness import Answer
+
+__all__ = ["KEYS", "PARAMS", "ROLES", "answer"]
+
+
+def answer(case: Case) -> Answer:
+    return cross_fitted(case, {"ate": "irm_ate", "atte": "irm_atte"})
