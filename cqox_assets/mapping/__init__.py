@@ -12,7 +12,6 @@ _HOMES = {
     "profile_columns": "profile",
     "RoleProposal": "roles",
     "infer_roles": "roles",
-    "prepare": "prepare",
     "study_of": "stage",
 }
 __all__ = sorted(_HOMES)

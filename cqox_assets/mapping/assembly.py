@@ -131,7 +131,7 @@ class Assembly:
             )
             return
         self.assign(role, (best.name,), best.score, best.evidence)
-        if best.score < CERTAIN:
+        if best.score <= CERTAIN:
             self.warnings.append(
                 f"the {role} is not certain ({best.evidence}); confirm it in study.yaml: roles: {{{role}: {best.name}}}"
             )

@@ -179,7 +179,7 @@ def _number_facts(name: str, kind: Kind, series: pd.Series, missing: float) -> C
         minimum=ends[0],
         maximum=ends[1],
         mean=None if kind == Kind.DATE else _mean(finite),
-        outliers=None if kind == Kind.DATE else outlier_mask(finite, distinct).sum() / len(finite),
+        outliers=None if kind == Kind.DATE else float(outlier_mask(finite, distinct).mean()),
         top=() if counts is None else _top(counts),
         id_like=kind == Kind.INTEGER and distinct == len(series) > FEW and (monotone or _dense(finite)),
         monotone=monotone,

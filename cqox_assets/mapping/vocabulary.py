@@ -17,10 +17,10 @@ _CONTROL = {
     "vergleichsgruppe",
 }  # fmt: skip
 _TREATED = {
-    "treatment", "treated", "treat", "treatment group", "drug", "active", "intervention", "exposed", "test",
-    "test group", "experimental", "experiment", "new", "enrolled", "処置", "処置群", "介入", "介入群", "治療群",
-    "実験群", "テスト群", "新薬", "実施", "behandlung", "behandelt", "behandlungsgruppe", "versuchsgruppe",
-    "testgruppe", "intervention group", "mit",
+    "treatment", "treated", "treat", "treatment group", "intervention", "exposed", "test",
+    "test group", "experimental", "experiment", "enrolled", "処置", "処置群", "介入", "介入群", "治療群",
+    "実験群", "テスト群", "実施", "behandlung", "behandelt", "behandlungsgruppe", "versuchsgruppe",
+    "testgruppe", "intervention group",
 }  # fmt: skip
 _BAD = {
     "survived", "alive", "not readmitted", "unchanged", "failed", "fail", "lost", "absent", "negative", "stayed",
@@ -52,16 +52,16 @@ def reference_of(levels: Sequence[str]) -> str | None:
         if found:
             return found[0] if len(found) == 1 else None
     if len(levels) == 2:  # one is named as treated, so the other is not
-        others = [level for level, word in folded.items() if word not in _TREATED and word not in _YES]
+        others = [level for level, word in folded.items() if word not in (_TREATED | _YES) - {"1"}]
         return others[0] if len(others) == 1 else None
     return None
 
 
 def arms_evidence(levels: Iterable[str]) -> tuple[float, str]:
-    """Return how strongly the values alone speak for a treatment, 0 to 0.45, and the reason in words."""
+    """Return how strongly the values alone speak for a treatment, 0 to 0.5, and the reason in words."""
     words = [fold(level) for level in levels]
     if any(word in _CONTROL for word in words) and len(words) > 1:
-        return 0.45, f"its values read like arms ({', '.join(words[:4])})"
+        return 0.5, f"its values read like arms ({', '.join(words[:4])})"
     for word in words:
         if word.startswith(_NO_PREFIXES):
             rest = set(word.split()[1:])
