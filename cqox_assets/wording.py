@@ -15,14 +15,14 @@ def listed(names: Sequence[str], most: int = 6) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else list(names))
 
 
-def short(value: float) -> str:
+def short(value: float, figures: int = 4) -> str:
     """Return a number with the digits that a sentence can carry: four significant ones, thousands set apart."""
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else ("infinity" if value > 0 else "-infinity")
     size = abs(value)
     if size >= 1e15 or size < 1e-4:
         return f"{value:.3g}"
-    digits = max(0, 3 - math.floor(math.log10(size)))
+    digits = max(0, figures - 1 - math.floor(math.log10(size)))
     text = f"{value:,.{min(digits, 7)}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 

@@ -1,5 +1,6 @@
 """The decision card: everything a decision rests on, as one JSON document and one page."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -143,6 +144,7 @@ def render_html(card: Mapping[str, Any], figures: Mapping[str, str] | None = Non
     """
     import jinja2
 
+    from cqox_assets.decisions.fonts import embedded_font
     from cqox_assets.decisions.forest import forest
     from cqox_assets.wording import short, span, with_unit
 
@@ -154,12 +156,14 @@ def render_html(card: Mapping[str, Any], figures: Mapping[str, str] | None = Non
         lstrip_blocks=True,
     )
     environment.filters.update(
-        number=lambda value: "–" if value is None else short(value) if abs(value) < 1e300 else "∞",
+        number=lambda value, digits=4: "–" if value is None else short(value, digits) if abs(value) < 1e300 else "∞",
         words=lambda text: str(text).replace("_", " "),
     )
     environment.globals.update(with_unit=with_unit, span=span, forest=forest(card))
     shown = dict(card["figures"] if figures is None else figures)
-    return environment.get_template("card.html.j2").render(card=card, shown=shown)
+    template = environment.get_template("card.html.j2")
+    font = embedded_font(json.dumps(card, ensure_ascii=False, default=str))
+    return template.render(card=card, shown=shown, font=font)
 
 
 def question_of(study: Study) -> str:

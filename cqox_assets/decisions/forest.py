@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from cqox_assets.figures._theme import arm_colour
 from cqox_assets.figures._visuals import window
 
 
@@ -21,6 +22,7 @@ def forest(card: Mapping[str, Any]) -> list[dict[str, Any]]:
             continue
         unit = (card["study"]["unit_of_outcome"] or "") if group["scale"] == "difference" else ""
         ends = [end for row in found for end in (row["low"], row["high"]) if end is not None]
+        ends += [end for end in (group["low"], group["high"]) if end is not None]
         limits = window([row["estimate"] for row in found], ends, [group["null"]])
         blocks.append(
             {
@@ -40,7 +42,8 @@ def forest(card: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _members(card: Mapping[str, Any], group: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the estimates of a group as (name, estimate, low, high, counted)."""
-    found = []
+    found: list[dict[str, Any]] = []
+    arms = card["study"]["arms"]
     for answer in card["estimates"]:
         for effect in answer["effects"]:
             place = {key: value for key, value in effect["at"].items() if key != "arm"}
@@ -57,6 +60,7 @@ def _members(card: Mapping[str, Any], group: Mapping[str, Any]) -> list[dict[str
                         "has_interval": effect["interval"] is not None,
                         "p_value": effect["p_value"],
                         "counted": counted,
+                        "colour": arm_colour(arms, effect["at"].get("arm", arms[1] if len(arms) > 1 else "")),
                         "why_not": group["set_aside"].get(answer["estimator"], ""),
                     }
                 )

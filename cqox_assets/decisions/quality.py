@@ -56,8 +56,8 @@ def _gate_reason(gate: Gate, allows: str, who: str = "") -> Reason:
     remedy = f": {gate.remedy[0].lower()}{gate.remedy[1:].rstrip('.')}" if gate.remedy else ""
     flips = f"{gate.title.lower()}{wanted} {'' if gate.threshold is None else short(gate.threshold)}".strip()
     return Reason(
-        "quality", allows, f"{gate.title} {word}{place}: {short(gate.value)}{limit}.{meaning}",
-        f"{flips} (now {short(gate.value)}){remedy}",
+        "quality", allows, f"{gate.title} {word}{place}: {short(gate.value, 3)}{limit}.{meaning}",
+        f"{flips} (now {short(gate.value, 3)}){remedy}",
     )  # fmt: skip
 
 
