@@ -37,7 +37,8 @@ roles:
   treatment: lower_rate
   unit: loan_id
   running_variable: credit_score
-  covariates: [monthly_income_eur, amount_eur, term_months, age, years_employed, home_owner]
+  # The score decides the treatment and drives the result, so whoever compares all loans must adjust for it.
+  covariates: [credit_score, monthly_income_eur, amount_eur, term_months, age, years_employed, home_owner]
 money:
   value_per_unit: 1
   currency: EUR
