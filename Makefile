@@ -21,7 +21,7 @@ setup:
 	@PYTHON="$(PYTHON)" sh tools/setup.sh
 
 run: setup
-	@exec $(BIN)/python -m dagster_deploy.serve --samples
+	@set -a; if [ -f .env ]; then . ./.env; fi; set +a; exec $(BIN)/python -m dagster_deploy.serve --samples
 
 test: setup
 	@$(BIN)/python tools/run_tests.py

@@ -58,11 +58,21 @@ def deliver(home: Path, only: Sequence[str] | None = None, *, source: Path = SOU
     for key in wanted:
         if key not in known:
             raise CqoxError(f"'{key}' is not a sample study; there are {', '.join(known)}", code="no_samples")
-    pairs = [(path, home / "domains" / path.name) for path in sorted((source / "domains").glob("*.yaml"))]
+    written = deliver_profiles(home, source=source)
     for key in wanted:
         domain, period = key.split("|")
-        pairs += [(path, home / "inbox" / domain / period / path.name) for path in _ordered(source / domain / period)]
-    return [target for path, target in pairs if _copy(path, target)]
+        inbox = home / "inbox" / domain / period
+        written += [inbox / path.name for path in _ordered(source / domain / period) if _copy(path, inbox / path.name)]
+    return written
+
+
+def deliver_profiles(home: Path, *, source: Path = SOURCE) -> list[Path]:
+    """Copy the profiles of the sample studies' own domains into `CQOX_HOME/domains`; return the files written.
+
+    The code location lists domains when it is loaded, so these must be there before it starts.
+    """
+    profiles = sorted((source / "domains").glob("*.yaml"))
+    return [home / "domains" / path.name for path in profiles if _copy(path, home / "domains" / path.name)]
 
 
 def _ordered(folder: Path) -> Iterator[Path]:

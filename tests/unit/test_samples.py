@@ -178,6 +178,13 @@ def test_only_takes_the_named_study_and_refuses_an_unknown_one(tmp_path):
         samples.deliver(tmp_path, source=tmp_path / "nowhere")
 
 
+def test_profiles_can_be_delivered_before_any_study(tmp_path):
+    written = samples.deliver_profiles(tmp_path)
+    assert {path.name for path in written} == {"labour.yaml", "policy_cps.yaml", "policy_psid.yaml"}
+    assert samples.deliver_profiles(tmp_path) == []
+    assert not (tmp_path / "inbox").exists()
+
+
 def test_command_line(tmp_path):
     command = [sys.executable, "-m", "dagster_deploy.samples", "--home", str(tmp_path), "--only"]
     done = subprocess.run([*command, "policy|2025-01"], capture_output=True, text=True, check=True)
