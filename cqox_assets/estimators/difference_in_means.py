@@ -1,7 +1,7 @@
 """Difference in mean outcome between the compared and the reference arm, with CUPED when a pre-outcome is mapped."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -73,7 +73,7 @@ def run(study: Study, params: DifferenceInMeansParams, context: Context) -> Effe
     estimand = SPEC.estimand(params)
     kind, notices = choose_covariance(params.se, "HC1", cluster)
 
-    def effect_of(values: np.ndarray, **facts: object) -> Effect:
+    def effect_of(values: np.ndarray, **facts: Any) -> Effect:
         fit = fit_linear(with_constant(treated), values, weights, drop_collinear=False)
         return _effect(study, fit, kind, cluster, params, estimand=estimand, **facts)
 
@@ -99,7 +99,7 @@ def _effect(
     kind: str,
     cluster: np.ndarray | None,
     params: DifferenceInMeansParams,
-    **facts: object,
+    **facts: Any,
 ) -> Effect:
     try:
         variance = float(fit.covariance(kind, cluster)[1, 1])
@@ -108,7 +108,7 @@ def _effect(
     df = degrees_of_freedom(params.interval_form, kind, fit.df_residual, cluster)
     return wald(
         float(fit.coef[1]), float(np.sqrt(max(variance, 0.0))), contrast=f"{study.arms[1]} - {study.arms[0]}",
-        level=params.level, df=df, **facts,  # type: ignore[arg-type]
+        level=params.level, df=df, **facts,
     )  # fmt: skip
 
 

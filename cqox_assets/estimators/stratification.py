@@ -156,9 +156,8 @@ def _estimate(
     if cluster is None:
         error, how = float(np.sqrt((share**2) @ (table["std_error"].to_numpy() ** 2))), "within-stratum variances"
     else:
-        fitted = np.where(
-            treated == 1, table["mean_treated"].to_numpy()[stratum], table["mean_control"].to_numpy()[stratum]
-        )
+        one, zero = (table[name].to_numpy()[stratum] for name in ("mean_treated", "mean_control"))
+        fitted = np.where(treated == 1, one, zero)
         influence = len(part) * (2 * treated - 1) * implied * (part.column(Role.OUTCOME) - fitted)
         error, how = influence_std_error(influence, cluster), f"cluster-robust, {int(cluster.max()) + 1} clusters"
     effect = wald(

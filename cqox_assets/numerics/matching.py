@@ -295,7 +295,7 @@ def nearest_points(
         open_sources = []
         step = max(1, _CHUNK // width)
         for rows in np.split(pending, range(step, len(pending), step)):
-            distance, index = (part.reshape(len(rows), width) for part in tree.query(source[rows], k=width))
+            distance, index = (np.reshape(part, (len(rows), width)) for part in tree.query(source[rows], k=width))
             allowed = np.ones_like(distance, dtype=bool)
             if scores is not None:
                 allowed = np.abs(scores[0][rows][:, None] - scores[1][index]) <= scores[2]

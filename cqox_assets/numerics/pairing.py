@@ -18,7 +18,9 @@ class _Pool:
         ends = np.append(starts[1:], len(ranked))
         self.score = ranked[starts]
         # Within a block the file decides, even where rounding put equal scores in another order.
-        self.members = [sorted(self.order[a:b].tolist(), reverse=True) for a, b in zip(starts, ends, strict=True)]
+        self.members: list[list[int]] = [
+            sorted(self.order[a:b].tolist(), reverse=True) for a, b in zip(starts, ends, strict=True)
+        ]
         self.right = list(range(len(starts) + 1))
         self.left = list(range(len(starts) + 1))
 

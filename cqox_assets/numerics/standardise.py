@@ -99,7 +99,7 @@ def fit_outcome(
         strict=True,
     )
     dropped = tuple(dict.fromkeys(name for part in parts for name in part.dropped))
-    return OutcomeModel(predictions, gradients, (parts[0].influence, parts[1].influence), dropped)  # type: ignore[arg-type]
+    return OutcomeModel(predictions, gradients, (parts[0].influence, parts[1].influence), dropped)
 
 
 @dataclass(frozen=True)

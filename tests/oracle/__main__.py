@@ -37,9 +37,8 @@ def table(verdicts: list[Verdict], every: bool) -> str:
         cells = (count["met"], count["missed"], count["uncovered"], count["reported"])
         lines.append(f"{method:28s} {cells[0]:5d} {cells[1]:7d} {cells[2]:10d} {cells[3]:9d}")
     shown = [item for item in verdicts if every or item.status == "missed"]
-    lines += [
-        f"{item.status:9s} {item.kind:11s} {item.entry}: {item.own} ({item.value}) {item.detail}" for item in shown
-    ]
+    for item in shown:
+        lines.append(f"{item.status:9s} {item.kind:11s} {item.entry}: {item.own} ({item.value}) {item.detail}")
     why = Counter(item.detail for item in verdicts if item.status == "uncovered")
     lines += [f"uncovered {number:4d}: {reason}" for reason, number in why.most_common()]
     return "\n".join(lines)

@@ -11,24 +11,8 @@ import pandas as pd
 
 # Keys of a spec that the harness itself follows; an adapter names the others that it follows.
 COMMON_KEYS = frozenset(
-    [
-        "method",
-        "report",
-        "target",
-        "file",
-        "filter",
-        "join",
-        "derive",
-        "dropna",
-        "dummies",
-        "rows",
-        "roles",
-        "params",
-        "se",
-        "ci",
-        "estimand",
-        "compare",
-    ]
+    {"method", "report", "target", "file", "filter", "join", "derive", "dropna", "dummies"}
+    | {"rows", "roles", "params", "se", "ci", "estimand", "compare"}
 )
 
 
