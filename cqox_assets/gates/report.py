@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from cqox_assets.measures import MEASURES, Status
+from cqox_assets.measures import MEASURES, Diagnostic, Status
 
 # `judge` stands in for infinity by this number, because results hold finite numbers only.
 _INFINITE = 1e308
@@ -68,6 +68,16 @@ class Gate:
             return "no limit"
         sign = "<" if measure.direction == "below" else ">"
         return f"{sign} {number(self.threshold)}"
+
+
+@dataclass(frozen=True)
+class Named:
+    """A diagnostic with the name that its gate has and the estimator that it belongs to."""
+
+    name: str
+    item: Diagnostic
+    estimator: str = ""
+    stage: str = "data"
 
 
 @dataclass(frozen=True)
@@ -165,6 +175,31 @@ class GateReport:
         if self.engine:
             parts.append(f"Validated by {self.engine}.")
         return "\n\n".join(parts)
+
+
+def gate_of(named: Named, status: Status, expectations: Iterable[str]) -> Gate:
+    """Describe a judged diagnostic as a gate, in the words of its measure."""
+    item, measure = named.item, MEASURES.get(named.item.name)
+    detail = item.detail
+    if measure is not None and measure.meaning:  # `judge` wraps a missed measure's detail in meaning and remedy
+        detail = detail.replace(f"{measure.meaning} ", "").replace(f" {measure.remedy}", "").strip().rstrip(".")
+    return Gate(
+        name=named.name,
+        measure=item.name,
+        title=measure.title if measure else item.name.replace("_", " ").capitalize(),
+        value=item.value,
+        threshold=item.threshold,
+        fail_threshold=item.fail_threshold,
+        severity=item.severity,
+        status=status,
+        detail=detail,
+        meaning=measure.meaning if measure else "",
+        remedy=measure.remedy if measure else "",
+        expectation="; ".join(expectations),
+        estimator=named.estimator,
+        stage=named.stage,
+        informs=not item.applies,
+    )
 
 
 def number(value: float | None) -> str:

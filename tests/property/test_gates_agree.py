@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pandas as pd
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cqox_assets.gates.data import DATA_MEASURES, diagnose
@@ -17,10 +17,11 @@ from cqox_assets.study import Role, Study
 EDGES = st.sampled_from([0.0, 0.1, 0.25, 0.5, 0.8, 1.0, 9.0, 10.0, 20.0, 49.0, 100.0])
 NUMBERS = EDGES | st.floats(allow_nan=False, allow_infinity=True)
 VALUES = NUMBERS | st.none() | st.just(math.nan)
+REPEATED = ("rows", "arms", "outcome_levels", "duplicated_unit_periods")
 LIMIT_NAMES = st.sampled_from([*MEASURES, *(f"{name}_fail" for name in MEASURES)])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     values=st.fixed_dictionaries({name: VALUES for name in MEASURES}),
     thresholds=st.dictionaries(LIMIT_NAMES, NUMBERS | st.just(math.nan), max_size=12),
@@ -35,14 +36,18 @@ def test_statuses_agree(values, thresholds, severities):
         assert (gate.status is Status.NOT_RUN) == missing
 
 
-@settings(max_examples=60, deadline=None)
+@example(60, 2, 2, 0.5, 80, {name: 0.0 for name in REPEATED}, {}, 1)
+@example(0, 2, 2, 0.5, 80, {name: 0.0 for name in REPEATED}, {}, 1)
+@example(60, 2, 2, 0.5, 5, {name: math.nan for name in REPEATED}, {}, 1)
+@example(60, 2, 2, 0.5, 5, {name: math.inf for name in REPEATED}, {}, 1)
+@settings(max_examples=40, deadline=None)
 @given(
     rows=st.integers(0, 70),
     levels=st.integers(1, 3),
     arms=st.integers(1, 3),
     share=st.floats(0, 1),
     units=st.integers(1, 80),
-    limits=st.dictionaries(st.sampled_from(["rows", "arms", "outcome_levels", "duplicated_unit_periods"]), EDGES),
+    limits=st.dictionaries(st.sampled_from(REPEATED), EDGES),
     severities=st.dictionaries(st.sampled_from(["rows", "arms", "outcome_levels"]), st.just("warn")),
     seed=st.integers(0, 1000),
 )
@@ -66,12 +71,10 @@ def test_table_and_diagnostics_tell_one_story(rows, levels, arms, share, units, 
         Role.TIME: ("t",),
     }
     study = Study(frame, roles, ("a", "b", "c")[:arms], thresholds=limits, severities=severities)
-    if arms == 1:
-        study = Study(frame, roles, ("a",), thresholds=limits, severities=severities)
     found = diagnose(study)
     assert tuple(item.name for item in found.diagnostics) == DATA_MEASURES
     assert "NaN" not in to_text(found.to_json())
     table = validate_table(study)
-    for name in ("rows", "arms", "outcome_levels", "duplicated_unit_periods"):
+    for name in REPEATED:
         assert table.gate(name).status is found.diagnostic(name).status, name
         assert table.gate(name).value == found.diagnostic(name).value, name

@@ -173,11 +173,11 @@ def test_a_report_reads_back_equal_and_holds_plain_values():
 
 
 def test_an_expectation_that_cannot_be_evaluated_is_a_bug_and_no_pass():
-    from cqox_assets.gates.suite import Expected, _validate
+    from cqox_assets.gates.engine import Expected, validate
 
     broken = Expected("rows", "limit", "ExpectColumnMaxToBeBetween", "critical", {"column": "nope", "max_value": 1})
     with pytest.raises(ContractError, match="nope"):
-        _validate(pd.DataFrame({"a": [1.0]}), "broken", [broken])
+        validate(pd.DataFrame({"a": [1.0]}), "broken", [broken])
 
 
 def test_two_gates_of_one_name_are_a_bug():
