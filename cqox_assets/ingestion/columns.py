@@ -70,7 +70,7 @@ class ColumnScan:
             return
         if self.is_text:
             self._observe_text(values)
-        elif self._fits(values):
+        elif not self.dirty and self._fits(values):
             self.present += len(values)
         else:
             values = self._clean(values)

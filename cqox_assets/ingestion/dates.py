@@ -8,6 +8,8 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cqox_assets.ingestion.numbers import attempt
+
 STAMP = pa.timestamp("us")
 _UTC = pa.timestamp("us", "UTC")
 _TIME = r"(?:[T ]+(?P<H>\d{1,2}):(?P<M>\d{2})(?::(?P<S>\d{2})(?:[.,](?P<f>\d{1,6}))?)?(?: ?(?P<p>[AaPp]\.?[Mm]\.?))?)?$"
@@ -85,9 +87,8 @@ class DateScan:
 
 
 def _cast(values: pa.Array, kind: pa.DataType) -> pa.Array | None:
-    try:
-        times = pc.cast(values, kind)
-    except pa.ArrowInvalid:
+    times = attempt(values, kind)
+    if times is None:
         return None
     ends = pc.min_max(pc.cast(times, STAMP))
     fits = ends["min"].is_valid and ends["min"].value >= _EARLIEST.value and ends["max"].value <= _LATEST.value

@@ -32,12 +32,12 @@ class Measure:
 
     def take(self, values: pa.Array) -> None:
         """Add plain decimal texts ("-12", "1.5e3")."""
-        try:
-            self.span(pc.cast(values, pa.int64()))
+        if self.fraction or pc.any(pc.match_substring(values, ".")).as_py():
+            self.fraction = True
+        elif (whole := attempt(values, pa.int64())) is not None:
+            self.span(whole)
             return
-        except pa.ArrowInvalid:
-            pass
-        if pc.any(pc.match_substring_regex(values, "[.eEiI]")).as_py():
+        elif pc.any(pc.match_substring_regex(values, "[eEiI]")).as_py():
             self.fraction = True
         lengthy = values.filter(pc.greater_equal(pc.binary_length(values), 16))
         if len(lengthy):
@@ -45,11 +45,11 @@ class Measure:
             values = lengthy
         elif self.fraction:
             return
-        whole = values.filter(pc.match_substring_regex(values, r"^-?\d+$"))
-        try:
-            self.span(pc.cast(whole, pa.int64()))
-        except pa.ArrowInvalid:
+        whole = attempt(values.filter(pc.match_substring_regex(values, r"^-?\d+$")), pa.int64())
+        if whole is None:
             self.huge = True
+        else:
+            self.span(whole)
 
     def span(self, values: pa.Array) -> None:
         """Widen the range of whole numbers."""
@@ -84,7 +84,7 @@ class NumberScan:
 
     def accept(self, values: pa.Array) -> bool:
         """Add non-empty texts; False if one of them is no number of the kind seen so far."""
-        whole = _whole(values)
+        whole = None if self.styles["dot"].fraction else _whole(values)
         if whole is not None:
             if self.affix:
                 return False
@@ -149,10 +149,21 @@ class NumberScan:
         return pc.cast(values, target)
 
 
-def _whole(values: pa.Array) -> pa.Array | None:
+def attempt(values: pa.Array, kind: pa.DataType) -> pa.Array | None:
+    """Cast texts, or return None if one does not fit.
+
+    A few values are tried first, because Arrow writes an error message for every value that fails.
+    """
     try:
-        numbers = pc.cast(values, pa.int64())
+        pc.cast(values.slice(0, 4), kind)
+        return pc.cast(values, kind)
     except pa.ArrowInvalid:
+        return None
+
+
+def _whole(values: pa.Array) -> pa.Array | None:
+    numbers = attempt(values, pa.int64())
+    if numbers is None:
         return None
     padded = pc.or_(
         pc.and_(pc.starts_with(values, "0"), pc.greater(pc.binary_length(values), 1)), pc.starts_with(values, "-0")
@@ -161,9 +172,8 @@ def _whole(values: pa.Array) -> pa.Array | None:
 
 
 def _decimal(values: pa.Array) -> bool:
-    try:
-        numbers = pc.cast(values, pa.float64())
-    except pa.ArrowInvalid:
+    numbers = attempt(values, pa.float64())
+    if numbers is None:
         return False
     odd = pc.invert(pc.is_finite(numbers))
     if pc.any(odd).as_py():  # "inf" is a number, 1e999 and nan are not
