@@ -40,6 +40,9 @@ _BY_NAME = (
     (Role.DOSE, True, False),
     (Role.COST, True, False),
 )
+# an inferred side role must not cost more than this share of the rows; a declared one may
+_GAPS = 0.05
+_SPARE = frozenset({Role.COHORT, Role.STRATUM, Role.SUBGROUP, Role.COST})
 _MANY = frozenset({Role.TREATMENT_PROXY, Role.OUTCOME_PROXY})
 
 
@@ -85,6 +88,16 @@ class Assembly:
     def free(self) -> list[ColumnFacts]:
         """Columns without a role."""
         return [facts for facts in self.clues.profile.columns if facts.name not in self._taken]
+
+    def complete(self, facts: ColumnFacts, role: Role) -> bool:
+        """Whether a column has enough values for a role whose missing values cost rows; if not, say so."""
+        if facts.missing <= _GAPS:
+            return True
+        self.warnings.append(
+            f"'{facts.name}' is not taken as {role} because {facts.missing:.0%} of its values are missing; "
+            f"state it in study.yaml to use it and drop those rows"
+        )
+        return False
 
     def leave_out(self, names: Iterable[str], why: str) -> None:
         """Keep columns out of every role and say so."""
@@ -145,7 +158,8 @@ class Assembly:
         self.leave_out(group[at + 1 :], f"measured after the outcome '{outcome[0]}'")
         if not self.open(Role.PRE_OUTCOME):
             return
-        earlier = [name for name in group[:at] if name not in self._taken]
+        numeric = {facts.name for facts in self.free() if facts.kind.numeric}
+        earlier = [name for name in group[:at] if name in numeric]
         root = self.words.root(outcome[0])
         for facts in self.free():
             marked = self.clues.marked(facts.name, "before") and facts.kind.numeric and facts.name not in earlier
@@ -168,6 +182,8 @@ class Assembly:
             and not (role == Role.PROPENSITY and not _is_share(facts))
         ]
         named = sorted((pair for pair in fits if pair[0].strength >= NAMED), key=lambda pair: -pair[0].strength)
+        if role not in _SPARE:
+            named = [pair for pair in named if self.complete(self.clues.profile[pair[1]], role)]
         if named:
             names = [name for _, name in named] if role in _MANY else [named[0][1]]
             sure = 0.5 + 0.45 * named[0][0].strength
@@ -178,7 +194,13 @@ class Assembly:
         if not self.open(Role.RUNNING_VARIABLE):
             return
         free = {facts.name: facts for facts in self.free()}
-        steps = [item for item in self.clues.profile.cutoffs if item.treatment in treatment and item.running in free]
+        steps = [
+            item
+            for item in self.clues.profile.cutoffs
+            if item.treatment in treatment
+            and item.running in free
+            and self.complete(free[item.running], Role.RUNNING_VARIABLE)
+        ]
         if steps:
             steps.sort(key=lambda item: -self.clues.strength(item.running, Role.RUNNING_VARIABLE))
             self.assign(Role.RUNNING_VARIABLE, (steps[0].running,), 0.9, steps[0].sentence)
@@ -198,7 +220,11 @@ class Assembly:
             for facts in self.free()
             if facts.kind.numeric and facts.distinct >= 2
         ]
-        named = [(name, match) for name, match in named if match.strength >= NAMED]
+        named = [
+            (name, match)
+            for name, match in named
+            if match.strength >= NAMED and self.complete(self.clues.profile[name], Role.INSTRUMENTS)
+        ]
         if named:
             sure = 0.6 if any(match.word in ("distance", "距離", "Entfernung") for _, match in named) else 0.8
             listed = ", ".join(f"'{name}'" for name, _ in named)

@@ -26,6 +26,8 @@ def assign_time(assembly: "Assembly") -> None:
     if not scored:
         return
     score, _, best = max(scored, key=lambda item: (round(item[0], 2), item[1]))
+    if not assembly.complete(best, Role.TIME):
+        return
     words = "holds dates" if best.kind == Kind.DATE else "is named like time"
     more = " and never decreases down the rows" if best.monotone else ""
     assembly.assign(Role.TIME, (best.name,), min(score, 0.95), f"'{best.name}' {words}{more}")
@@ -67,7 +69,7 @@ def assign_unit(assembly: "Assembly") -> None:
         ):
             scored.append((sure, facts.distinct, facts))
     for sure, _, facts in sorted(scored, key=lambda item: item[:2], reverse=True):
-        if "replicat" in facts.name.casefold():
+        if "replicat" in facts.name.casefold() or not assembly.complete(facts, Role.UNIT):
             continue
         if facts.distinct >= rows * (1 - _ACCIDENTS) or _is_panel(assembly, facts):
             per = "period" if facts.distinct < rows * (1 - _ACCIDENTS) else "row"
@@ -121,11 +123,15 @@ def assign_cluster(assembly: "Assembly") -> None:
             continue
         whole = len(treatment) == 1 and not varies_within(assembly.table, treatment[0], facts.name)
         if match.word in ("cluster", "cluster_id", "クラスター"):
-            found.append((0.9, facts.name, f"'{facts.name}' is named so"))
+            reason = (0.9, f"'{facts.name}' is named so")
         elif whole:
-            found.append((0.85, facts.name, f"'{treatment[0]}' is the same for all rows of one '{facts.name}'"))
+            reason = (0.85, f"'{treatment[0]}' is the same for all rows of one '{facts.name}'")
         elif facts.distinct > _FEW_LEVELS:
-            found.append((0.6, facts.name, f"'{facts.name}' groups the rows and has {facts.distinct} levels"))
+            reason = (0.6, f"'{facts.name}' groups the rows and has {facts.distinct} levels")
+        else:
+            continue
+        if assembly.complete(facts, Role.CLUSTER):
+            found.append((reason[0], facts.name, reason[1]))
     if found:
         sure, name, why = max(found, key=lambda item: item[0])
         assembly.assign(Role.CLUSTER, (name,), sure, why)

@@ -1,7 +1,6 @@
 """Turns a table and its roles into the study that estimators see: coded, complete and numeric, every decision noted."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,43 +9,24 @@ import pandas as pd
 from cqox_assets.declaration import Declaration
 from cqox_assets.errors import MappingError
 from cqox_assets.mapping.coding import Coding, code_number, code_treatment
-from cqox_assets.mapping.columns import Kind, Roles, as_number, as_text, kind_of, plain_frame, read_roles, unwrapped
+from cqox_assets.mapping.columns import Kind, Roles, as_number, as_text, kind_of, plain_frame, read_roles
 from cqox_assets.mapping.domains import GENERAL, DomainProfile, direction_of
-from cqox_assets.mapping.encode import Encoded, encode_covariates
-from cqox_assets.mapping.profile import outlier_mask
-from cqox_assets.mapping.timing import Scale, code_cohort, code_time
+from cqox_assets.mapping.draft import (
+    Draft,
+    note_outliers,
+    ordered,
+    place_covariates,
+    place_labelled,
+    place_number,
+    place_numbers,
+    place_time,
+    place_treatment,
+)
+from cqox_assets.mapping.timing import Scale
 from cqox_assets.study import Role, Study
 
-_LABELLED = (Role.UNIT, Role.CLUSTER, Role.STRATUM, Role.SUBGROUP, Role.PAIR)
-_CODED = (Role.OUTCOME, Role.TREATMENT, Role.TIME, Role.COHORT, Role.COVARIATES, *_LABELLED)
 # what a row may lack without being dropped: covariates are imputed, a cohort may be never, the rest is side information
 _SPARE = (Role.COVARIATES, Role.COHORT, Role.PRE_OUTCOME, Role.COST, Role.GUARDRAILS, Role.SUBGROUP, Role.STRATUM)
-_LONG_TAILED = (Role.OUTCOME, Role.COVARIATES, Role.PRE_OUTCOME, Role.RUNNING_VARIABLE, Role.MEDIATOR, Role.DOSE)
-MISSING = "(missing)"
-
-
-@dataclass
-class _Draft:
-    """A study under construction; `columns` grows by name, `frame` holds the delivered columns that play a role."""
-
-    frame: pd.DataFrame
-    roles: dict[Role, tuple[str, ...]]
-    kinds: dict[str, Kind]
-    columns: dict[str, object] = field(default_factory=dict)
-    labels: dict[str, str] = field(default_factory=dict)
-    notices: list[str] = field(default_factory=list)
-    dropped: dict[str, int] = field(default_factory=dict)
-    arms: tuple[str, ...] = ()
-
-    def names(self, role: Role) -> tuple[str, ...]:
-        return self.roles.get(role, ())
-
-    def place(self, name: str, values: object) -> str:
-        """Add a column and return its name, changed if another column of different values holds it."""
-        while name in self.columns and not np.array_equal(np.asarray(self.columns[name]), np.asarray(values)):
-            name += "'"
-        self.columns[name] = values
-        return name
 
 
 def prepare(
@@ -91,15 +71,15 @@ def prepare(
     draft = _draft(table, roles, stated)
     share = {name: _missing(draft, name).mean() if len(table) else 0.0 for name in draft.frame.columns}
     coding = _drop_rows(draft, stated)
-    _place_treatment(draft, coding)
-    scale = _place_time(draft)
+    place_treatment(draft, coding)
+    scale = place_time(draft)
     for name in draft.names(Role.OUTCOME):
-        _place_number(draft, Role.OUTCOME, name)
-    _place_labelled(draft)
-    _place_covariates(draft)
-    _place_numbers(draft)
-    _note_outliers(draft)
-    prepared = _ordered(draft)
+        place_number(draft, Role.OUTCOME, name)
+    place_labelled(draft)
+    place_covariates(draft)
+    place_numbers(draft)
+    note_outliers(draft)
+    prepared = ordered(draft)
     return Study(
         frame=prepared,
         roles={role: names for role, names in draft.roles.items() if names},
@@ -117,7 +97,7 @@ def prepare(
     )
 
 
-def _draft(table: pd.DataFrame, roles: Mapping[Any, Any], stated: Declaration) -> _Draft:
+def _draft(table: pd.DataFrame, roles: Mapping[Any, Any], stated: Declaration) -> Draft:
     given: dict[Role, tuple[str, ...]] = {
         role: names for role, names in read_roles(roles, table.columns).items() if names
     }
@@ -129,7 +109,7 @@ def _draft(table: pd.DataFrame, roles: Mapping[Any, Any], stated: Declaration) -
     _refuse_contradictions(given)
     used = [name for name in table.columns if any(name in names for names in given.values())]
     kinds = {name: kind_of(table[name]) for name in used}
-    draft = _Draft(table[used], given, kinds)
+    draft = Draft(table[used], given, kinds)
     for name in used:
         if kinds[name].numeric and (infinite := int(np.isinf(as_number(table[name])).sum())):
             draft.notices.append(f"'{name}': {infinite} infinite values count as missing")
@@ -146,7 +126,7 @@ def _refuse_contradictions(roles: Roles) -> None:
             raise MappingError(f"column '{name}' cannot be both treatment and covariate; take it out of one of them")
 
 
-def _missing(draft: _Draft, name: str) -> np.ndarray:
+def _missing(draft: Draft, name: str) -> np.ndarray:
     kind, series = draft.kinds[name], draft.frame[name]
     if kind == Kind.TEXT:
         return np.asarray(as_text(series).isna())
@@ -155,7 +135,7 @@ def _missing(draft: _Draft, name: str) -> np.ndarray:
     return np.asarray(series.isna())
 
 
-def _drop_rows(draft: _Draft, stated: Declaration) -> Coding | None:
+def _drop_rows(draft: Draft, stated: Declaration) -> Coding | None:
     """Drop rows that no analysis can use, count them by reason, and code the treatment of those that remain."""
     treatment = draft.names(Role.TREATMENT)
     coding = None
@@ -193,7 +173,7 @@ def _drop_rows(draft: _Draft, stated: Declaration) -> Coding | None:
     return coding
 
 
-def _target_rows(draft: _Draft) -> np.ndarray:
+def _target_rows(draft: Draft) -> np.ndarray:
     """Mark rows of the target population: there, treatment and outcome need not be observed."""
     names = draft.names(Role.POPULATION)
     if len(names) != 1:
@@ -202,140 +182,7 @@ def _target_rows(draft: _Draft) -> np.ndarray:
     return np.asarray(values == 0)
 
 
-def _place_treatment(draft: _Draft, coding: Coding | None) -> None:
-    if coding is None:
-        return
-    draft.arms = coding.arms
-    for position, name in enumerate(draft.names(Role.TREATMENT)):
-        draft.columns[name] = coding.values[:, position]
-
-
-def _place_time(draft: _Draft) -> Scale | None:
-    scale = None
-    for name in draft.names(Role.TIME):
-        values, scale, notices = code_time(draft.frame[name], draft.kinds[name], name)
-        draft.place(name, values)
-        draft.notices += notices
-        if scale.origin is not None:
-            draft.labels[name] = scale.label(name)
-    for name in draft.names(Role.COHORT):
-        values, notices = code_cohort(draft.frame[name], draft.kinds[name], name, scale)
-        draft.roles[Role.COHORT] = (draft.place(name, values),)
-        draft.notices += notices
-    return scale
-
-
-def _place_number(draft: _Draft, role: Role, name: str) -> str:
-    values, notices = code_number(draft.frame[name], draft.kinds[name], name, str(role))
-    draft.notices += notices
-    return draft.place(name, values)
-
-
-def _place_labelled(draft: _Draft) -> None:
-    for role in _LABELLED:
-        placed = []
-        for name in draft.names(role):
-            series, kind = unwrapped(draft.frame[name]), draft.kinds[name]
-            if name in draft.columns:
-                placed.append(name)
-            elif kind == Kind.INTEGER and not series.isna().any():
-                placed.append(draft.place(name, series.to_numpy(dtype=np.int64 if _fits(series) else np.float64)))
-            elif kind.numeric and np.isfinite(as_number(series)).all():
-                placed.append(draft.place(name, as_number(series)))
-            else:
-                placed.append(draft.place(name, as_text(series).fillna(MISSING).astype("str")))
-        draft.roles[role] = tuple(placed)
-
-
-def _fits(series: pd.Series) -> bool:
-    return pd.api.types.is_integer_dtype(series.dtype) and (series.empty or series.max() < 2**63)
-
-
-def _place_covariates(draft: _Draft) -> None:
-    names = draft.names(Role.COVARIATES)
-    if not names:
-        return
-    encoded = encode_covariates(draft.frame, names, draft.kinds)
-    placed = []
-    for name, values in encoded.columns.items():
-        own = draft.place(name, values)
-        placed.append(own)
-        if name in encoded.labels:
-            draft.labels.setdefault(own, encoded.labels[name])
-    draft.roles[Role.COVARIATES] = tuple(placed)
-    draft.notices += encoded.summary()
-
-
-def _place_numbers(draft: _Draft) -> None:
-    """Place the columns of every role that is read as numbers; what is also a covariate is already there."""
-    for role in Role:
-        if role in _CODED:
-            continue
-        placed: list[str] = []
-        for name in draft.names(role):
-            if role == Role.INSTRUMENTS and draft.kinds[name] == Kind.TEXT and as_text(draft.frame[name]).nunique() > 2:
-                placed += _place_dummies(draft, name)
-            elif role == Role.PRE_OUTCOME:
-                placed.append(_place_earlier_outcome(draft, name))
-            else:
-                placed.append(_place_number(draft, role, name))
-        draft.roles[role] = tuple(placed)
-
-
-def _place_dummies(draft: _Draft, name: str) -> list[str]:
-    encoded: Encoded = encode_covariates(draft.frame, [name], draft.kinds)
-    draft.notices += encoded.summary()
-    draft.labels.update(encoded.labels)
-    return [draft.place(column, values) for column, values in encoded.columns.items()]
-
-
-def _place_earlier_outcome(draft: _Draft, name: str) -> str:
-    """Place an earlier outcome; missing values become the median, as those of a covariate do."""
-    values, notices = code_number(draft.frame[name], draft.kinds[name], name, Role.PRE_OUTCOME)
-    draft.notices += notices
-    known = values[np.isfinite(values)]
-    if known.size and known.size < values.size:
-        if name in draft.columns:
-            return name
-        draft.notices.append(f"pre_outcome '{name}': {values.size - known.size} missing values became the median")
-        values = np.where(np.isfinite(values), values, np.median(known))
-    return draft.place(name, values)
-
-
-def _note_outliers(draft: _Draft) -> None:
-    found = []
-    for name in dict.fromkeys(name for role in _LONG_TAILED for name in draft.names(role)):
-        values = draft.columns.get(name)
-        if (
-            isinstance(values, np.ndarray)
-            and values.dtype == np.float64
-            and draft.kinds.get(name) in (Kind.INTEGER, Kind.NUMBER)
-        ):
-            many = int(outlier_mask(values).sum())
-            found += [f"'{name}' ({many})"] if many else []
-    if found:
-        draft.notices.append(
-            f"values more than 3 interquartile ranges outside the quartiles, kept as they are: {', '.join(found[:12])}"
-        )
-
-
-def _ordered(draft: _Draft) -> pd.DataFrame:
-    """Put delivered columns in their own order, encoded ones after the column that they come from."""
-    delivered = list(draft.frame.columns)
-    place = {name: position for position, name in enumerate(delivered)}
-
-    def rank(name: str) -> int:
-        if name in place:
-            return place[name]
-        origins = [column for column in delivered if name.startswith(column)]
-        return place[max(origins, key=len)] if origins else len(delivered)
-
-    order = sorted(draft.columns, key=rank)
-    index = pd.RangeIndex(len(draft.frame))
-    return pd.DataFrame({name: draft.columns[name] for name in order}, index=index, columns=order or None, copy=False)
-
-
-def _filled(stated: Declaration, domain: DomainProfile | None, scale: Scale | None, draft: _Draft) -> Declaration:
+def _filled(stated: Declaration, domain: DomainProfile | None, scale: Scale | None, draft: Draft) -> Declaration:
     """Fill what the declaration leaves open from the domain, and put its intervention time on the scale of time."""
     changes: dict[str, object] = {}
     outcome = draft.names(Role.OUTCOME)
@@ -353,6 +200,6 @@ def _filled(stated: Declaration, domain: DomainProfile | None, scale: Scale | No
     return stated.model_copy(update=changes) if changes else stated
 
 
-def _confidence(draft: _Draft, given: Mapping[Role, float] | None) -> dict[Role, float]:
+def _confidence(draft: Draft, given: Mapping[Role, float] | None) -> dict[Role, float]:
     known = {Role(str(role)): float(value) for role, value in (given or {}).items()}
     return {role: known.get(role, 1.0) for role, names in draft.roles.items() if names}

@@ -108,8 +108,9 @@ def treatment_candidate(clues: Clues, facts: ColumnFacts, *, foreign: bool = Fal
     score = 0.75 * name + values + shape - 0.5 * clues.marked(facts.name, "before")
     reasons += [text for text in (reason, words) if text]
     cutoff = next((item for item in clues.profile.cutoffs if item.treatment == facts.name), None)
-    if cutoff is not None and (name or values):
-        score += 0.05
+    named = cutoff is not None and clues.strength(cutoff.running, Role.RUNNING_VARIABLE) >= NAMED
+    if cutoff is not None and (name or values >= 0.3 or named):
+        score += 0.45 if named else 0.05
         reasons.append(f"it switches at {cutoff.running} = {cutoff.cutoff:g}")
     return Candidate(facts.name, min(score, 0.97), "; ".join(reasons))
 
@@ -143,7 +144,7 @@ def outcome_candidate(clues: Clues, facts: ColumnFacts, *, foreign: bool = False
         earlier = clues.earlier[facts.name]
         score += 0.6 if not name else 0.1
         reasons.append(f"it is the latest of the series {', '.join((*earlier, facts.name))}")
-    if not name and clues.strength(facts.name, Role.COST) >= NAMED:
+    if not name and facts.distinct > FEW and clues.strength(facts.name, Role.COST) >= NAMED:
         score += 0.35
         reasons.append("it is a cost, which may be the outcome")
     if clues.marked(facts.name, "before"):

@@ -14,6 +14,7 @@ _LINK = ("s", "n", "en", "es", "")
 _PREPOSITIONS = frozenset({"of", "at", "since", "until", "per", "from", "by", "in", "bei", "von", "seit", "pro"})
 _SPANS = frozenset({"days", "time", "months", "years", "weeks", "hours", "distance", "tage"})
 _SCALES = frozenset("dwmqyh")
+_SCORES = frozenset({"score", "index", "scale", "points", "punkte"})
 _KEYED = frozenset({"unit", "cluster", "pair", "stratum"})
 WHOLE, BARE, HEAD, COMPOUND, PART, INSIDE = 1.0, 0.95, 0.85, 0.8, 0.45, 0.35
 
@@ -86,6 +87,12 @@ class Lexicon:
             named: dict[str, Match] = {}
             self._read_part(core[:-1], named)
             found.update({group: match for group, match in named.items() if group.split(":")[-1] in _KEYED})
+        if len(core) > 1 and core[-1] in _SCORES:  # a recovery score measures recovery
+            named = {}
+            self._read_part(core[:-1], named)
+            for group, match in named.items():
+                if group.split(":")[-1] == "outcome":
+                    _keep(found, group, match.strength, match.word)
         return found
 
     def _read_part(self, core: tuple[str, ...], found: dict[str, Match]) -> None:

@@ -1,5 +1,6 @@
-"""Whatever table arrives, mapping gives a profile, roles and a study, or one of our own sentences; never a traceback."""
+"""Whatever table arrives, mapping gives a profile, roles and a study, or one sentence of ours; never a crash."""
 
+# ruff: noqa: E501
 import datetime
 import json
 
@@ -91,7 +92,8 @@ def test_any_mapping_is_a_study_or_one_sentence(frame, data):
         study = prepare(frame, {**roles, "covariates": covariates}, declaration=declaration)
         infer_roles(frame, declared=roles)
     except CqoxError as error:
-        assert error.message
+        if not error.message:
+            raise
         return
     check(study)
 

@@ -1,5 +1,6 @@
-"""Roles of schemas that no profile was written for: what a careful human finds is found, what he cannot know is refused."""
+"""Roles of schemas that no profile was written for: what a careful human finds is found, the rest is refused."""
 
+# ruff: noqa: E501  (one schema per line reads like the table it describes)
 import json
 
 import numpy as np
@@ -26,13 +27,19 @@ def table(**columns):
         "int": lambda: random.integers(18, 80, ROWS),
         "few": lambda: random.integers(1, 6, ROWS),
         "date": lambda: pd.Timestamp("2024-01-01") + pd.to_timedelta(random.integers(0, 200, ROWS), unit="D"),
+        "cut": lambda: np.where(built["credit_score"] >= 55, "yes", "no"),
         "group40": lambda: random.integers(0, 40, ROWS),
     }
-    built = {
-        name: recipes[recipe]() if isinstance(recipe, str) else random.choice(recipe, ROWS)
-        for name, recipe in columns.items()
-    }
+    built = {}
+    for name, recipe in columns.items():
+        built[name] = recipes[recipe]() if isinstance(recipe, str) else random.choice(recipe, ROWS)
     return pd.DataFrame(built)
+
+
+def gaps(frame, name, share):
+    """Blank a share of a column."""
+    frame[name] = frame[name].mask(np.random.default_rng(1).random(len(frame)) < share)
+    return frame
 
 
 FOUND = {
@@ -133,6 +140,10 @@ FOUND = {
          "Umsatz_Vorjahr": "pos", "Alter": "int"},
         {"treatment": "Gutschein", "outcome": "Umsatz", "unit": "Kundennummer", "pre_outcome": "Umsatz_Vorjahr"},
         {"Filiale", "Umsatz_Vorjahr", "Alter"}, "retail",
+    ),
+    "cutoff": (
+        dict(loan_id="id", credit_score="num", lower_rate="cut", loss="num", dti="num"),
+        {"treatment": "lower_rate", "outcome": "loss", "running_variable": "credit_score"}, {"dti", "credit_score"}, "finance",
     ),
     "values speak": (
         dict(cell=["control", "treatment"], outcome="num", x1="num", x2="num"),
@@ -295,6 +306,16 @@ def test_wrong_names_are_pointed_out():
         infer_roles(frame, "retial")
     with pytest.raises(MappingError, match="'coupon' appears more than once"):
         infer_roles(pd.concat([frame, frame], axis=1))
+
+
+def test_an_inferred_side_role_never_costs_many_rows():
+    frame = gaps(table(id="id", treatment="bin", y="num", date="date", instrument="num"), "date", 0.2)
+    proposal = infer_roles(gaps(frame, "instrument", 0.2))
+    assert Role.TIME not in proposal.roles
+    assert Role.INSTRUMENTS not in proposal.roles
+    assert any("'date' is not taken as time because" in warning for warning in proposal.warnings)
+    declared = infer_roles(frame, declared={"time": "date"})
+    assert declared.roles[Role.TIME] == ("date",)
 
 
 def test_a_constant_treatment_is_still_mapped():

@@ -182,10 +182,14 @@ def test_numeric_complete_columns_keep_their_bits():
     random = np.random.default_rng(2)
     frame = pd.DataFrame(
         {
-            "treat": random.integers(0, 2, 300), "re78": np.exp(random.normal(size=300) * 9), "age": random.integers(18, 60, 300),
-            "black": random.integers(0, 2, 300), "re75": random.normal(size=300) / 3, "code": random.integers(1, 3, 300),
+            "treat": random.integers(0, 2, 300),
+            "re78": np.exp(random.normal(size=300) * 9),
+            "age": random.integers(18, 60, 300),
+            "black": random.integers(0, 2, 300),
+            "re75": random.normal(size=300) / 3,
+            "code": random.integers(1, 3, 300),
         }
-    )  # fmt: skip
+    )
     given = frame.copy(deep=True)
     names = ["age", "black", "re75", "code"]
     study = prepare(frame, {"treatment": "treat", "outcome": "re78", "covariates": names})
@@ -277,6 +281,15 @@ def test_one_column_may_be_group_and_covariate():
     assert study.frame["school"].tolist() == ["a", "b", "c"] * 4
     assert study.names(Role.COVARIATES) == ("school=b", "school=c", "size")
     assert study.codes(Role.CLUSTER).max() == 2
+
+
+def test_long_ids_keep_their_digits():
+    ids = [2**53 + 1, 2**53 + 2, 2**64 - 1, None]
+    for series in (pd.Series(ids, dtype=object), pd.Series(ids[:3], dtype="uint64"), pd.Series(ids, dtype="UInt64")):
+        frame = pd.DataFrame({"id": series, "y": 1.0})
+        study = prepare(frame, {"unit": "id", "outcome": "y"})
+        assert len(study) == 3
+        assert study.frame["id"].nunique() == 3
 
 
 def test_roles_read_as_numbers():
