@@ -148,7 +148,7 @@ SPEC = EstimatorSpec(
     ),
     diagnostics=("raw_smd",),
     tables=("balance",),
-    truths=("randomised_trial",),
+    truths=("randomised_trial", "weighted_sample", "clustered_trial", "null_trial"),
     oracle=("difference_in_means",),
     applicable=lambda study: (
         (True, "a declared trial: arms are comparable by design", 1.0)

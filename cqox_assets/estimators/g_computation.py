@@ -130,7 +130,7 @@ SPEC = EstimatorSpec(
     ),
     diagnostics=("raw_smd",),
     tables=("balance", "potential_outcomes", "unit_effects"),
-    truths=("randomised_trial", "confounded_linear"),
+    truths=("randomised_trial", "confounded_linear", "weighted_sample", "clustered_trial", "three_arms", "null_effect"),
     oracle=("g_computation",),
     applicable=lambda study: (
         (True, "averages an outcome model over the units, so the effect may vary", 0.6)

@@ -181,7 +181,7 @@ SPEC = EstimatorSpec(
     ),
     diagnostics=("raw_smd",),
     tables=("balance", "coefficients"),
-    truths=("randomised_trial", "confounded_linear"),
+    truths=("randomised_trial", "confounded_linear", "weighted_sample", "clustered_trial", "three_arms", "null_effect"),
     oracle=("ols", "ols_interaction_contrast"),
     applicable=lambda study: (
         (True, "adjusts linearly for the mapped covariates, assuming one common effect", 0.5)

@@ -155,7 +155,9 @@ def run(study: Study, params: PropensityMatchingParams, context: Context) -> Eff
     effect = wald(
         sample.estimate, error, estimand=estimand, contrast=f"{study.arms[1]} - {study.arms[0]}", level=params.level
     )
-    tables, diagnostics = _evidence(part, matching, sample, scores.probability[kept], estimand, notices)
+    units = pd.DataFrame({"row": np.flatnonzero(kept), "treated": sample.treated.astype(int)})
+    units["propensity"] = scores.probability[kept]
+    tables, diagnostics = _evidence(part, matching, sample, units, estimand, notices)
     return SPEC.estimate(
         part, [effect], inference=f"{params.variance.replace('_', ' ')} standard error; {scores.words}",
         diagnostics=diagnostics, tables=tables, notices=notices, used=int((sample.target | (sample.load > 0)).sum()),
@@ -265,7 +267,7 @@ def _std_error(
 
 
 def _evidence(
-    study: Study, matching: _Matching, sample: MatchedSample, propensity: np.ndarray, estimand: str, notices: list[str]
+    study: Study, matching: _Matching, sample: MatchedSample, units: pd.DataFrame, estimand: str, notices: list[str]
 ) -> tuple[dict[str, pd.DataFrame], list[Diagnostic]]:
     weight = sample.target + sample.load
     balance = balance_table(study, weight) if _both(weight, sample.treated) else balance_table(study)
@@ -276,13 +278,13 @@ def _evidence(
     share, number = sample.target.sum() / eligible.sum(), int(eligible.sum())
     tables = {
         "balance": balance,
-        "matches": _pairs(matching, sample, notices),
-        "weights": pd.DataFrame({"weight": weight, "treated": sample.treated}),
-        "propensity": pd.DataFrame({"propensity": propensity, "treated": sample.treated}),
+        "matches": _pairs(matching, sample, units["row"].to_numpy(), notices),
+        "weights": units[["row", "treated"]].assign(weight=weight),
+        "propensity": units,
     }
     return tables, [
         SPEC.judge(study, "adjusted_smd", after, worst),
-        SPEC.judge(study, "overlap", overlap_share(propensity, sample.treated)),
+        SPEC.judge(study, "overlap", overlap_share(units["propensity"].to_numpy(), sample.treated)),
         SPEC.judge(study, "matched_share", float(share), f"{int(sample.target.sum())} of {number} units were matched"),
     ]
 
@@ -291,7 +293,7 @@ def _both(weight: np.ndarray, treated: np.ndarray) -> bool:
     return bool(weight[treated == 1].sum() > 0 and weight[treated == 0].sum() > 0)
 
 
-def _pairs(matching: _Matching, sample: MatchedSample, notices: list[str]) -> pd.DataFrame:
+def _pairs(matching: _Matching, sample: MatchedSample, row: np.ndarray, notices: list[str]) -> pd.DataFrame:
     """Return row positions of pairs of target units; a very long list is cut, which a notice says."""
     parts, listed = [], 0
     for arm, matches in sorted(matching.found.items()):
@@ -299,7 +301,7 @@ def _pairs(matching: _Matching, sample: MatchedSample, notices: list[str]) -> pd
             continue
         for source, other, weight in matches.chunks():
             rows, others = matching.rows[arm][source], matching.rows[1 - arm][other]
-            parts.append(pd.DataFrame({"row": rows, "match": others, "weight": weight}))
+            parts.append(pd.DataFrame({"row": row[rows], "match": row[others], "weight": weight}))
             listed += len(source)
             if listed > _LISTED_PAIRS:
                 notices.append(f"The table of matches lists the first {_LISTED_PAIRS} pairs only.")
@@ -326,7 +328,8 @@ SPEC = EstimatorSpec(
     ),
     diagnostics=("adjusted_smd", "overlap", "matched_share"),
     tables=("balance", "matches", "weights", "propensity"),
-    truths=("randomised_trial", "confounded_linear"),
+    truths=("randomised_trial", "confounded_linear", "three_arms", "null_effect"),
+    breaks=("no_overlap",),
     oracle=("propensity_matching", "propensity_score"),
     applicable=lambda study: (
         (True, "pairs treated units with the controls most like them", 0.5)

@@ -150,7 +150,7 @@ SPEC = EstimatorSpec(
     ),
     diagnostics=("raw_smd",),
     tables=("balance", "unit_effects"),
-    truths=("randomised_trial", "confounded_linear"),
+    truths=("randomised_trial", "confounded_linear", "weighted_sample", "clustered_trial", "three_arms", "null_effect"),
     oracle=("regression_adjustment",),
     applicable=lambda study: (
         (True, "adjusts for covariates separately in each arm, so the effect may vary", 0.7)

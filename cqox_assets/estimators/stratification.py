@@ -80,30 +80,26 @@ def run(study: Study, params: StratificationParams, context: Context) -> EffectE
     part = study if kept.all() else study.take(kept)
     propensity, treated = scores.probability[kept], part.column(Role.TREATMENT)
     check_arms(treated, part.weights())
+    check_clusters(part.codes(Role.CLUSTER))
     weight = part.weights()
-    sampling = np.ones(len(part)) if weight is None else weight
     over = params.quantiles_over
     chosen = treated == 1 if over == "treated" or (over == "auto" and estimand == Estimand.ATT) else treated >= 0
     shares = np.arange(1, params.strata) / params.strata
     edges = weighted_quantiles(propensity[chosen], shares, None if weight is None else weight[chosen])
-    stratum = np.searchsorted(edges, propensity, side="left")
-    table = _strata(part.column(Role.OUTCOME), treated, sampling, stratum, edges, propensity, estimand)
+    units = pd.DataFrame({"row": np.flatnonzero(kept), "treated": treated.astype(int), "propensity": propensity})
+    units["stratum"] = 1 + np.searchsorted(edges, propensity, side="left")
+    table = _strata(part, units, edges, estimand)
     thin = table.loc[table[["treated", "control"]].min(axis=1) < 2]
     if len(thin):
         return _thin(study, thin.iloc[0], params)
-    return _estimate(part, table, stratum, propensity, sampling, estimand, params, int((~kept).sum()), scores.words)
+    trimmed = {"trimmed": int((~kept).sum())} if params.trim is not None else None
+    return _estimate(part, table, units, estimand, params, words=scores.words, dropped=trimmed)
 
 
-def _strata(
-    outcome: np.ndarray,
-    treated: np.ndarray,
-    weight: np.ndarray,
-    stratum: np.ndarray,
-    edges: np.ndarray,
-    propensity: np.ndarray,
-    estimand: str,
-) -> pd.DataFrame:
-    """Return one row per stratum: counts, share of the target, effect and its variance."""
+def _strata(part: Study, units: pd.DataFrame, edges: np.ndarray, estimand: str) -> pd.DataFrame:
+    """Return one row per stratum: counts, share of the target, effect and its standard error."""
+    outcome, treated, weight = part.column(Role.OUTCOME), part.column(Role.TREATMENT), _sampling(part)
+    stratum, propensity = units["stratum"].to_numpy() - 1, units["propensity"]
     count = len(edges) + 1
     target = weight * (treated if estimand == Estimand.ATT else 1.0)
     columns: dict[str, np.ndarray] = {"stratum": np.arange(1, count + 1)}
@@ -138,21 +134,26 @@ def _thin(study: Study, row: pd.Series, params: StratificationParams) -> Refusal
     )
 
 
+def _sampling(part: Study) -> np.ndarray:
+    weight = part.weights()
+    return np.ones(len(part)) if weight is None else weight
+
+
 def _estimate(
     part: Study,
     table: pd.DataFrame,
-    stratum: np.ndarray,
-    propensity: np.ndarray,
-    weight: np.ndarray,
+    units: pd.DataFrame,
     estimand: str,
     params: StratificationParams,
-    trimmed: int,
+    *,
     words: str,
+    dropped: dict[str, int] | None,
 ) -> EffectEstimate:
     treated, cluster = part.column(Role.TREATMENT), part.codes(Role.CLUSTER)
+    stratum = units["stratum"].to_numpy() - 1
     share = table["share"].to_numpy()
     value = float(share @ table["effect"].to_numpy())
-    implied = _implied_weights(treated, weight, stratum, share)
+    implied = _implied_weights(treated, _sampling(part), stratum, share)
     if cluster is None:
         error, how = float(np.sqrt((share**2) @ (table["std_error"].to_numpy() ** 2))), "within-stratum variances"
     else:
@@ -169,14 +170,14 @@ def _estimate(
     least = int(table[["treated", "control"]].to_numpy().min())
     diagnostics = [
         SPEC.judge(part, "adjusted_smd", after, worst),
-        SPEC.judge(part, "overlap", overlap_share(propensity, treated)),
+        SPEC.judge(part, "overlap", overlap_share(units["propensity"].to_numpy(), treated)),
         SPEC.judge(part, "stratum_arms", least, f"the thinnest cell has {least} rows"),
     ]
     return SPEC.estimate(
         part, [effect], inference=f"{how}; {words}, {len(table)} strata", diagnostics=diagnostics,
-        tables={"strata": table, "balance": balance, "weights": pd.DataFrame({"weight": implied, "treated": treated}),
-                "propensity": pd.DataFrame({"propensity": propensity, "treated": treated})},
-        dropped={"trimmed": trimmed} if params.trim is not None else None,
+        tables={"strata": table, "balance": balance, "weights": units[["row", "treated", "stratum"]].assign(weight=implied),
+                "propensity": units[["row", "treated", "propensity"]]},
+        dropped=dropped,
     )  # fmt: skip
 
 
@@ -207,7 +208,8 @@ SPEC = EstimatorSpec(
     ),
     diagnostics=("adjusted_smd", "overlap", "stratum_arms"),
     tables=("strata", "balance", "weights", "propensity"),
-    truths=("randomised_trial",),
+    truths=("randomised_trial", "weighted_sample", "clustered_trial", "null_trial"),
+    breaks=("no_overlap",),
     oracle=("propensity_stratification",),
     applicable=lambda study: (
         (True, "compares like with like in strata of the propensity score", 0.4)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cqox_assets.errors import CqoxError
-from cqox_assets.numerics.linear import fit_linear
+from cqox_assets.numerics.linear import fit_linear, independent_columns
 from cqox_assets.numerics.logit import fit_logit
-from cqox_assets.numerics.sample import TooFewRowsError
+from cqox_assets.numerics.sample import CollinearTreatmentError, TooFewRowsError
 
 
 class NotBinaryError(CqoxError):
@@ -80,6 +80,7 @@ def fit_outcome(
         raise NotBinaryError(
             f"the outcome holds {other:g}, a logistic model needs 0 and 1; use outcome_model ols_per_arm"
         )
+    _check_identified(np.column_stack([np.ones(n), covariates]), treated)
     if kind.endswith("_per_arm"):
         design = np.column_stack([np.ones(n), covariates])
         parts = [_fit(design, outcome, weights, treated == arm, logit, ["const", *names]) for arm in (0, 1)]
@@ -100,6 +101,15 @@ def fit_outcome(
     )
     dropped = tuple(dict.fromkeys(name for part in parts for name in part.dropped))
     return OutcomeModel(predictions, gradients, (parts[0].influence, parts[1].influence), dropped)
+
+
+def _check_identified(design: np.ndarray, treated: np.ndarray) -> None:
+    """Refuse a treatment that is a combination of covariates: one arm could only be predicted by extrapolation."""
+    if len(independent_columns(np.column_stack([design, treated]))) == len(independent_columns(design)):
+        raise CollinearTreatmentError(
+            "the treatment is a linear combination of covariates, so no unit of one arm resembles one of the other; "
+            "leave out the covariates that restate the treatment"
+        )
 
 
 @dataclass(frozen=True)
