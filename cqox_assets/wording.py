@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+from cqox_assets.declaration import Declaration
+
 _BEFORE = {"$", "US$", "€", "£", "¥", "A$", "C$"}
 _SYMBOLS = {"USD": "US$", "EUR": "€", "GBP": "£", "JPY": "¥"}
 _AFTER = {"円", "%", "％", "元", "원"}
@@ -42,3 +44,12 @@ def span(low: float | None, high: float | None, unit: str = "") -> str:
     below = "-∞" if low is None or math.isinf(low) else with_unit(low, unit)
     above = "∞" if high is None or math.isinf(high) else with_unit(high, unit)
     return f"{below} to {above}"
+
+
+def short_unit(declared: Declaration) -> str:
+    """Return a unit that can follow every number: the currency where the outcome is money, or a unit of few letters."""
+    money = declared.money
+    if money.currency and money.value_per_unit == 1:
+        return money.currency
+    unit = declared.unit_of_outcome or ""
+    return unit if len(unit) <= 12 else ""

@@ -11,10 +11,11 @@ from cqox_assets.decisions.rule import decide
 from cqox_assets.decisions.verdict import Verdict
 from cqox_assets.discovery.plan import MethodPlan, plan_methods
 from cqox_assets.measures import MEASURES, Diagnostic
-from cqox_assets.result import EffectEstimate, Failure, Outcome, Refusal, SensitivityResult, diagnostic_json
+from cqox_assets.result import EffectEstimate, Failure, Outcome, Refusal, SensitivityResult, diagnostic_json, to_text
 from cqox_assets.study import Role, Study
 from cqox_assets.synthesis.effect_summary import EffectSummary, summarise
 from cqox_assets.synthesis.quality_score import QualityScore, score_quality
+from cqox_assets.wording import short_unit
 
 if TYPE_CHECKING:
     from cqox_assets.results import Present
@@ -88,14 +89,14 @@ def card_of(
 
 
 def build_card(parts: CardParts) -> dict[str, Any]:
-    """Return the card as plain values; write it with `result.to_text`."""
+    """Return the card as plain values; no number is infinite or missing."""
     answered = {name: item for name, item in parts.estimates.items() if isinstance(item, EffectEstimate)}
     verdict, missing = parts.verdict.to_json(), {}
     for name, reason in NOT_COMPUTED.items():
         if getattr(parts, name) is None:
             missing[name] = reason
     drawn = {name: item for name, item in parts.figures.items() if item.get("files")}
-    return {
+    card = {
         "schema_version": SCHEMA_VERSION,
         "question": question_of(parts.study),
         "study": _study(parts.study),
@@ -126,6 +127,7 @@ def build_card(parts: CardParts) -> dict[str, Any]:
         "declaration": parts.study.declaration.model_dump(mode="json", exclude_defaults=True),
         "provenance": dict(parts.provenance),
     }
+    return dict(json.loads(to_text(card)))
 
 
 def render_html(card: Mapping[str, Any], figures: Mapping[str, str] | None = None) -> str:
@@ -187,6 +189,7 @@ def _study(study: Study) -> dict[str, Any]:
         "per_arm": per_arm,
         "design": study.declaration.design or "observational (not declared)",
         "unit_of_outcome": study.declaration.unit_of_outcome,
+        "unit": short_unit(study.declaration),
         "currency": study.declaration.money.currency,
     }
 

@@ -10,6 +10,7 @@ from cqox_assets.measures import MEASURES
 from cqox_assets.result import EffectEstimate, Failure, Outcome, Refusal, SensitivityResult
 from cqox_assets.study import Study
 from cqox_assets.synthesis.effect_summary import EffectGroup, EffectSummary
+from cqox_assets.wording import short_unit
 
 _WHOLE_STUDY = frozenset({"study", "data", "nuisance", "data_diagnostics", "nuisance_models"})
 
@@ -144,7 +145,7 @@ def gather(
         design=declared.design or "observational",
         direction=declared.direction or "higher_is_better",
         minimum_effect=minimum,
-        unit=declared.unit_of_outcome or "",
+        unit=short_unit(declared),
         critique=critique,
         counts=summary.counts,
         preferred=summary.preferred,

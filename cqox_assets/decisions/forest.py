@@ -20,7 +20,7 @@ def forest(card: Mapping[str, Any]) -> list[dict[str, Any]]:
         found = _members(card, group)
         if not found:
             continue
-        unit = (card["study"]["unit_of_outcome"] or "") if group["scale"] == "difference" else ""
+        unit = card["study"]["unit"] if group["scale"] == "difference" else ""
         ends = [end for row in found for end in (row["low"], row["high"]) if end is not None]
         ends += [end for end in (group["low"], group["high"]) if end is not None]
         limits = window([row["estimate"] for row in found], ends, [group["null"]])

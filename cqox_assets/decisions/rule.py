@@ -94,8 +94,8 @@ def _span(target: Target, sign: float, low: float | None, high: float | None, un
 def _rows_needed(gain: float, least: float, low: float | None, shown: str) -> str:
     if low is None or gain <= low:
         return f"an interval is computed and lies beyond {shown}"
-    factor = ((gain - low) / (gain - least)) ** 2
-    times = f"about {math.ceil(factor * 10) / 10:g} times as many rows" if factor < 100 else "far more rows"
+    ratio = (gain - low) / (gain - least)
+    times = f"about {math.ceil(10 * ratio**2) / 10:g} times as many rows" if ratio < 10 else "far more rows"
     return f"the interval's nearer limit moves beyond {shown}; at this estimate that takes {times}"
 
 

@@ -11,7 +11,7 @@ from cqox_assets.figures import _visuals as visuals
 from cqox_assets.result import Effect, EffectEstimate
 from cqox_assets.spec import Drawing, FigureSpec, Inputs
 from cqox_assets.study import Role, Study
-from cqox_assets.wording import span, with_unit
+from cqox_assets.wording import short_unit, span, with_unit
 
 _LINE = 0.27  # inches per row
 
@@ -99,7 +99,7 @@ def _axis_words(study: Study, scale: str) -> str:
 
 
 def _caption(study: Study, rows: pd.DataFrame) -> str:
-    parts, unit = [], study.declaration.unit_of_outcome or ""
+    parts, unit = [], short_unit(study.declaration)
     for (estimand, contrast, scale), block in rows.groupby(["estimand", "contrast", "scale"], sort=False):
         plain = scale == "difference"
         words = "" if plain else f" ({str(scale).replace('_', ' ')})"
