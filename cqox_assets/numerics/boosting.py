@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-_ONE_THREAD_BELOW = 20_000
+from cqox_assets.numerics.threads import ONE_THREAD_BELOW
+
 _TRAIN_ROWS = 50_000
 _TREES = 100
 _PATIENCE = 10
@@ -70,7 +71,7 @@ def _settings(rows: int, binary: bool, seed: int) -> dict[str, Any]:
         "learning_rate": 0.1,
         "min_data_in_leaf": 20,
         "max_bin": 63,
-        "num_threads": 1 if rows < _ONE_THREAD_BELOW else 0,
+        "num_threads": 1 if rows < ONE_THREAD_BELOW else 0,
         "seed": seed,
         "deterministic": True,
         "force_col_wise": True,
@@ -93,9 +94,9 @@ def _grow_in_step(
     boosters, shares = [], []
     for train, held in parts:
         train, held = (part[:: max(1, -(-len(part) // _TRAIN_ROWS))] for part in (train, held))
-        booster = lightgbm.Booster(settings, bins.subset(train))
+        booster = lightgbm.Booster(settings, bins.subset(train, params=settings))
         if len(held):
-            booster.add_valid(bins.subset(held), "held")
+            booster.add_valid(bins.subset(held, params=settings), "held")
         boosters.append(booster)
         shares.append(float(len(held)) if weight is None else float(weight[held].sum()))
     best_loss, best_trees = np.inf, 0

@@ -14,6 +14,7 @@ from cqox_assets.numerics.linear import fit_linear, with_constant
 from cqox_assets.numerics.logit import fit_logit
 from cqox_assets.numerics.ridge import FoldedDesign, crossfit_ridge, crossfit_ridge_logit
 from cqox_assets.numerics.spline import SplineBasis
+from cqox_assets.numerics.threads import threads_for
 
 MEAN_LEARNERS = ("stack", "linear", "ols", "spline", "boosting", "random_forest", "gradient_boosting")
 PROBABILITY_LEARNERS = ("stack", "linear", "logit", "ols", "spline", "boosting", "random_forest", "gradient_boosting")
@@ -99,12 +100,13 @@ class Folded:
         if self.x.shape[1] == 0:
             learner = "ols"
         weight = np.where(used, self.sorted_weight, 0.0)
-        if learner == "stack":
-            first, second = (self._mean(y, used, weight, part, None) for part in ("spline", "boosting"))
-            share = _least_squares_share(y[used], first[used], second[used], weight[used])
-            predicted = share * first + (1 - share) * second
-        else:
-            predicted = self._mean(y, used, weight, learner, settings)
+        with threads_for(len(y)):
+            if learner == "stack":
+                first, second = (self._mean(y, used, weight, part, None) for part in ("spline", "boosting"))
+                share = _least_squares_share(y[used], first[used], second[used], weight[used])
+                predicted = share * first + (1 - share) * second
+            else:
+                predicted = self._mean(y, used, weight, learner, settings)
         result = np.empty(len(y))
         result[self.order] = predicted
         return result
@@ -131,12 +133,13 @@ class Folded:
             self._check_rows(np.ones(len(d), bool), self.x.shape[1] + 1)
         if self.x.shape[1] == 0:
             learner = "ols"
-        if learner == "stack":
-            first, second = (self._probability(d, part, None) for part in ("spline", "boosting"))
-            share = _likelihood_share(d, first, second, self.sorted_weight)
-            predicted = share * first + (1 - share) * second
-        else:
-            predicted = self._probability(d, learner, settings)
+        with threads_for(len(d)):
+            if learner == "stack":
+                first, second = (self._probability(d, part, None) for part in ("spline", "boosting"))
+                share = _likelihood_share(d, first, second, self.sorted_weight)
+                predicted = share * first + (1 - share) * second
+            else:
+                predicted = self._probability(d, learner, settings)
         result = np.empty(len(d))
         result[self.order] = predicted
         return result
