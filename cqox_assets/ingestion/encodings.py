@@ -20,7 +20,9 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _LEGACY = ("cp932", "euc_jp", "euc_jis_2004", "cp1252", "latin-1")
-_CONTROLS = bytes(set(range(32)) - set(b"\t\n\r\f\v\x1a\x1b")) + b"\x7f"
+_CONTROLS = bytes(set(range(32)) - set(b"\x01\t\n\r\f\v\x1a\x1b")) + b"\x7f"
+_FOREIGN = re.compile("[\x00-\x7f]?[^\x00-\x7f]+[\x00-\x7f]?")
+_UNDEFINED = bytes(range(0x80, 0xA0))  # letters and signs in cp1252, nothing in Latin-1
 _SAMPLE = 400_000  # characters that are scored; every byte is decoded
 _MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 
@@ -41,7 +43,7 @@ class _Candidate:
         except UnicodeDecodeError:
             return False
         if self.scored < _SAMPLE and text and not text.isascii():
-            score, weight = _score(text[:_SAMPLE], self.name)
+            score, weight = _score("\n".join(_FOREIGN.findall(text)), self.name)
             self.score, self.weight, self.scored = self.score + score, self.weight + weight, self.scored + int(weight)
         return True
 
@@ -225,8 +227,9 @@ def _feed(decoder: codecs.IncrementalDecoder, data: bytes, final: bool = False) 
 def _legacy(source: Source, marked: str | None) -> str:
     """Choose among the encodings that decode every byte; refuse when none reads plausibly."""
     alive = [_Candidate(name, codecs.getincrementaldecoder(name)()) for name in _LEGACY]
-    sample = b""
+    sample, windows = b"", False
     for data in source.chunks():
+        windows = windows or len(data.translate(None, _UNDEFINED)) < len(data)
         if len(sample) < CHUNK and not data.isascii():
             sample += data
         alive = [item for item in alive if item.feed(data)]
@@ -245,9 +248,7 @@ def _legacy(source: Source, marked: str | None) -> str:
             "tried); save it as UTF-8",
             code="binary_noise" if high > 0.2 * len(sample) else "unknown_encoding",
         )
-    if best.name == "cp1252" and not re.search(rb"[\x80-\x9f]", sample):
-        return "latin-1"
-    return best.name
+    return "latin-1" if best.name == "cp1252" and not windows else best.name
 
 
 def _decodes(source: Source, encoding: str) -> bool:

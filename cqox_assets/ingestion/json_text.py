@@ -127,7 +127,7 @@ def _columns(name: str, content: Any) -> tuple[dict[str, list[Any]], tuple[str, 
             return _from_rows(name, content["data"], [str(column) for column in content["columns"]]), ()
         if content and all(isinstance(value, list) for value in content.values()) and not _wrapped(content):
             return _from_lists(name, content), ()
-        if content and all(isinstance(value, dict) for value in content.values()):
+        if content and all(isinstance(value, dict) and value for value in content.values()):
             return _from_mappings(content), ()
         wrapped = _wrapped(content)
         if wrapped is not None:
