@@ -197,7 +197,7 @@ def _rows(rows: Sequence[Mapping[str, Any]], counted: set[str], estimand: str) -
             meaning=str(row.get("meaning") or ""),
             remedy=str(row.get("remedy") or ""),
             source=source,
-            informs=_informs(measure, estimand),
+            informs=bool(row.get("informs")) or _informs(measure, estimand),
         )
 
 

@@ -61,6 +61,16 @@ def title(figure: "Figure", text: str) -> None:
     figure.suptitle(text, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK)
 
 
+def settle(figure: "Figure") -> None:
+    """Give every text its fonts and lay the figure out once, so that every file shows it alike."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+        set_fonts(figure)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
+
+
 def set_fonts(figure: "Figure") -> None:
     """Give every text of the figure the families that have its glyphs, Latin first, then Japanese."""
     from matplotlib.text import Text

@@ -95,13 +95,18 @@ def draw(spec: FigureSpec, inputs: Inputs, reports: ReportStore, partition: Part
 def _result(
     key: dg.AssetKey, record: FigureRecord, fingerprint: str, reports: ReportStore, partition: Partition
 ) -> dg.MaterializeResult:
-    metadata: dict[str, object] = {"fingerprint": fingerprint, "status": record.status, "question": record.question}
+    metadata: dict[str, object] = {
+        "fingerprint": fingerprint,
+        "status": record.status,
+        "question": dg.MetadataValue.md(record.question),
+    }
     if record.status == "drawn":
-        link = reports.url(f"{partition.path}/{record.files['png']}")
+        links = {kind: reports.url(f"{partition.path}/{file}") for kind, file in record.files.items()}
         metadata |= {
-            "figure": dg.MetadataValue.md(f"![{_inline(record.alt)}]({link})"),
-            "caption": record.caption,
-            "vector": dg.MetadataValue.url(reports.url(f"{partition.path}/{record.files['svg']}")),
+            "figure": dg.MetadataValue.md(f"![{_inline(record.alt)}]({links['svg']})"),
+            "caption": dg.MetadataValue.md(_inline(record.caption)),
+            "png": dg.MetadataValue.url(links["png"]),
+            "svg": dg.MetadataValue.url(links["svg"]),
         }
     else:
         metadata["reason"] = record.reason

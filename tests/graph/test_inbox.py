@@ -146,7 +146,7 @@ def test_sensor_requests_one_run_per_partition(home):
     put(home, "policy/2025-01", "a.csv")
     put(home, "retail/2025-02", "b.csv")
     put(home, "nonsense/2025-01", "c.csv")
-    context = dg.build_sensor_context(resources={"settings": Settings.from_env()})
+    context = dg.build_sensor_context(resources={"settings": Settings.from_env()}, definitions=defs)
     result = defs.get_sensor_def("inbox_sensor").evaluate_tick(context)
     keys = sorted(request.partition_key for request in result.run_requests)
     assert keys == ["policy|2025-01", "retail|2025-02"]
@@ -156,7 +156,7 @@ def test_sensor_requests_one_run_per_partition(home):
 def test_sensor_says_why_there_is_nothing_to_do(home):
     from dagster_deploy.definitions import defs
 
-    context = dg.build_sensor_context(resources={"settings": Settings.from_env()})
+    context = dg.build_sensor_context(resources={"settings": Settings.from_env()}, definitions=defs)
     assert "nothing new" in defs.get_sensor_def("inbox_sensor").evaluate_tick(context).skip_message
 
 
@@ -169,7 +169,9 @@ def test_monthly_schedule_runs_the_latest_period(home):
         put(home, f"healthcare/{period}", "a.csv")
     schedule = defs.get_schedule_def("monthly_healthcare")
     context = dg.build_schedule_context(
-        resources={"settings": Settings.from_env()}, scheduled_execution_time=datetime(2025, 5, 1, 6, tzinfo=UTC)
+        resources={"settings": Settings.from_env()},
+        scheduled_execution_time=datetime(2025, 5, 1, 6, tzinfo=UTC),
+        repository_def=defs.get_repository_def(),
     )
     requests = schedule.evaluate_tick(context).run_requests
     assert [request.partition_key for request in requests] == ["healthcare|2025-03"]
@@ -181,7 +183,9 @@ def test_monthly_schedule_of_an_empty_domain_says_so(home):
     from dagster_deploy.definitions import defs
 
     context = dg.build_schedule_context(
-        resources={"settings": Settings.from_env()}, scheduled_execution_time=datetime(2025, 5, 1, 6, tzinfo=UTC)
+        resources={"settings": Settings.from_env()},
+        scheduled_execution_time=datetime(2025, 5, 1, 6, tzinfo=UTC),
+        repository_def=defs.get_repository_def(),
     )
     data = defs.get_schedule_def("monthly_retail").evaluate_tick(context)
     assert not data.run_requests
