@@ -9,7 +9,7 @@ import pandas as pd
 from cqox_assets.errors import DeclarationError
 from cqox_assets.mapping.assembly import Assembly
 from cqox_assets.mapping.columns import plain_frame, read_roles, suggest
-from cqox_assets.mapping.domains import GENERAL, DomainProfile, lexicon, load_domains, match_domain
+from cqox_assets.mapping.domains import GENERAL, DomainProfile, common_words, lexicon, load_domains, match_domain
 from cqox_assets.mapping.profile import ColumnProfile, profile_columns
 from cqox_assets.mapping.relations import series_of_years
 from cqox_assets.mapping.scoring import clues_of
@@ -105,4 +105,5 @@ def _all_words(profiles: Mapping[str, DomainProfile]) -> Lexicon:
         str(role): [word for profile in profiles.values() for word in profile.words.get(role, ())]
         for role in (Role.TREATMENT, Role.OUTCOME)
     }
-    return Lexicon(pooled)
+    helpers = {group: common_words().get(group, ()) for group in ("neutral", "before", "after", "identifier")}
+    return Lexicon({**helpers, **pooled})

@@ -13,7 +13,7 @@ _CAMEL = re.compile(r"(?<=[a-zß-ÿ])(?=[A-ZÀ-Þ])|(?<=[A-Z])(?=[A-Z][a-z])")
 _LINK = ("s", "n", "en", "es", "")
 _PREPOSITIONS = frozenset({"of", "at", "since", "until", "per", "from", "by", "in", "bei", "von", "seit", "pro"})
 _SPANS = frozenset({"days", "time", "months", "years", "weeks", "hours", "distance", "tage"})
-_SCALES = frozenset("dwmqyh")
+_SCALES = frozenset({*"dwmqyh", "yr", "yrs", "mo", "wk"})
 _SCORES = frozenset({"score", "index", "scale", "points", "punkte"})
 _KEYED = frozenset({"unit", "cluster", "pair", "stratum"})
 WHOLE, BARE, HEAD, COMPOUND, PART, INSIDE = 1.0, 0.95, 0.85, 0.8, 0.45, 0.35
@@ -65,6 +65,7 @@ class Lexicon:
         self._singles = singles
         self._signs = {word: found for word, found in singles.items() if _CJK.search(word) and len(word) > 1}
         self._compounds = {word: found for word, found in singles.items() if len(word) > 4 and not _CJK.search(word)}
+        self._marks = {word for word, found in singles.items() if {"before", "after"} & set(found)}
         self._neutral = {word for word, found in singles.items() if "neutral" in found}
         self._identifiers = {word for word, found in singles.items() if "identifier" in found}
 
@@ -82,6 +83,11 @@ class Lexicon:
         for group, word in self._phrases.get(core, {}).items():
             _keep(found, group, BARE, word)
         self._read_part(core, found)
+        if core != head:  # what was stripped may still say before or after
+            whole: dict[str, Match] = {}
+            self._read_part(head, whole)
+            for group in {"before", "after"} & set(whole):
+                _keep(found, group, whole[group].strength, whole[group].word)
         self._read_phrases(rest, found, INSIDE, INSIDE)
         if len(core) > 1 and core[-1] in self._identifiers:  # a store's id stands for the store
             named: dict[str, Match] = {}
@@ -118,15 +124,15 @@ class Lexicon:
         return frozenset(left)
 
     def _core(self, key: tuple[str, ...]) -> tuple[str, ...]:
-        """Strip endings and beginnings that carry no meaning of their own: flag, amount, has, 30d."""
+        """Strip what says nothing about what is measured: flag, amount, has, 30d, before, after."""
         while len(key) > 1 and (self._idle(key[-1]) or (len(key) > 2 and key[-1] in _SCALES and key[-2].isdigit())):
             key = key[:-1]
-        while len(key) > 1 and key[0] in self._neutral:
+        while len(key) > 1 and (key[0] in self._neutral or key[0] in self._marks):
             key = key[1:]
         return key
 
     def _idle(self, token: str) -> bool:
-        return token in self._neutral or token.isdigit()
+        return token in self._neutral or token in self._marks or token.isdigit()
 
     def _read_phrases(self, key: tuple[str, ...], found: dict[str, Match], at_end: float, elsewhere: float) -> None:
         for size in range(min(self._longest, len(key)), 0, -1):
@@ -178,8 +184,8 @@ class Lexicon:
 
     def _strip_signs(self, tail: str) -> str:
         while tail:
-            ending = next((word for word in self._neutral if tail.endswith(word)), None)
-            if ending is None:
+            ending = max((word for word in self._neutral if tail.endswith(word)), key=len, default="")
+            if not ending:
                 return tail
             tail = tail[: -len(ending)]
         return tail

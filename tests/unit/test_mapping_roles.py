@@ -145,6 +145,21 @@ FOUND = {
         dict(loan_id="id", credit_score="num", lower_rate="cut", loss="num", dti="num"),
         {"treatment": "lower_rate", "outcome": "loss", "running_variable": "credit_score"}, {"dti", "credit_score"}, "finance",
     ),
+    "endings that say nothing": (
+        {"口座番号": "id", "金利優遇": ["有", "無"], "延滞日数": "few", "年収": "pos", "信用スコア": "num"},
+        {"treatment": "金利優遇", "outcome": "延滞日数", "unit": "口座番号"}, {"年収", "信用スコア"}, "finance",
+    ),
+    "before and after": (
+        {"Teilnehmer": "row", "Gruppe": ["Versuchsgruppe", "Kontrollgruppe"], "Blutdruck_nachher": "num",
+         "Blutdruck_vorher": "num", "Raucher": ["ja", "nein"]},
+        {"treatment": "Gruppe", "outcome": "Blutdruck_nachher", "pre_outcome": "Blutdruck_vorher"},
+        {"Blutdruck_vorher", "Raucher"}, "healthcare",
+    ),
+    "another domain's words": (
+        {"企業コード": "id", "補助金受給": "bin", "売上高_翌年": "pos", "売上高_前年": "pos", "従業員数": "int"},
+        {"treatment": "補助金受給", "outcome": "売上高_翌年", "pre_outcome": "売上高_前年", "unit": "企業コード"},
+        {"売上高_前年", "従業員数"}, None,
+    ),
     "values speak": (
         dict(cell=["control", "treatment"], outcome="num", x1="num", x2="num"),
         {"treatment": "cell", "outcome": "outcome"}, {"x1", "x2"}, None,
