@@ -108,9 +108,22 @@ def _refuse_early(spec: EstimatorSpec, study: Study) -> Refusal | None:
                 f"this estimator cannot use the {role} column '{study.name(role)}'",
                 f"unmap the role '{role}' in study.yaml if it may be ignored, or use another estimator",
             )
-    if Role.TREATMENT in spec.requires:
-        return _refuse_treatment(spec, study)
-    return None
+    return _refuse_clusters(spec, study) or (
+        _refuse_treatment(spec, study) if Role.TREATMENT in spec.requires else None
+    )
+
+
+def _refuse_clusters(spec: EstimatorSpec, study: Study) -> Refusal | None:
+    cluster = study.codes(Role.CLUSTER) if study.has(Role.CLUSTER) and len(study) else None
+    if cluster is None or (cluster.min() >= 0 and cluster.max() >= 1):
+        return None
+    missing = int((cluster < 0).sum())
+    found = f"has {missing} rows without a label" if missing else "has the same value in every row"
+    return spec.refuse(
+        "missing_cluster" if missing else "too_few_clusters",
+        f"cluster column '{study.name(Role.CLUSTER)}' {found}",
+        "map a complete cluster column with at least two values, or unmap the role",
+    )
 
 
 def _refuse_treatment(spec: EstimatorSpec, study: Study) -> Refusal | None:

@@ -175,7 +175,8 @@ def _estimate(
     ]
     return SPEC.estimate(
         part, [effect], inference=f"{how}; {words}, {len(table)} strata", diagnostics=diagnostics,
-        tables={"strata": table, "balance": balance, "weights": units[["row", "treated", "stratum"]].assign(weight=implied),
+        tables={"strata": table, "balance": balance,
+                "weights": units[["row", "treated", "stratum"]].assign(weight=implied),
                 "propensity": units[["row", "treated", "propensity"]]},
         dropped=dropped,
     )  # fmt: skip

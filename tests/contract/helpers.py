@@ -1,0 +1,63 @@
+"""Studies and shorthands of the contract tests."""
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+
+from cqox_assets.catalog import load_estimators
+from cqox_assets.result import EffectEstimate, Refusal
+from cqox_assets.runner import run_estimator, runner_for
+from cqox_assets.simulate.designs import DESIGNS
+from cqox_assets.spec import EstimatorSpec, build_params
+from cqox_assets.study import Role, Study
+
+SPECS = list(load_estimators().values())
+SEED = 20240117
+
+
+def name_of(spec: EstimatorSpec) -> str:
+    return spec.name
+
+
+def with_invariance(name: str) -> list[EstimatorSpec]:
+    return [spec for spec in SPECS if name in spec.invariances]
+
+
+@cache
+def small(design: str, n: int = 500, seed: int = SEED) -> Study:
+    """A small study of a design, shared by tests: studies are never changed."""
+    return DESIGNS[design](n, seed)[0]
+
+
+def base(spec: EstimatorSpec) -> Study:
+    """A study that the entry can run on: its first truth."""
+    return small(spec.truths[0])
+
+
+def run(spec: EstimatorSpec, study: Study, **values: object) -> EffectEstimate | Refusal:
+    return run_estimator(spec, study, build_params(spec.params, values), runner_for())
+
+
+def answer(spec: EstimatorSpec, study: Study, **values: object) -> EffectEstimate:
+    outcome = run(spec, study, **values)
+    assert isinstance(outcome, EffectEstimate), outcome
+    return outcome
+
+
+def numbers(outcome: EffectEstimate) -> np.ndarray:
+    """Every estimate and standard error, in order."""
+    return np.array([[effect.estimate, effect.std_error or 0.0] for effect in outcome.effects])
+
+
+def without(study: Study, role: Role) -> Study:
+    return replace(study, roles={key: names for key, names in study.roles.items() if key != role})
+
+
+def plus_covariate(study: Study, name: str, values: np.ndarray) -> Study:
+    frame = study.frame.assign(**{name: values})
+    return replace(study, frame=frame, roles={**study.roles, Role.COVARIATES: (*study.names(Role.COVARIATES), name)})
+
+
+def replaced(study: Study, role: Role, values: np.ndarray) -> Study:
+    return replace(study, frame=study.frame.assign(**{study.name(role): values}))

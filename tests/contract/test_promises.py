@@ -1,0 +1,232 @@
+"""What every entry does with the roles, rows and columns that it is given."""
+
+import io
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from cqox_assets.measures import Status
+from cqox_assets.result import EffectEstimate, Refusal, outcome_from_json, to_text
+from cqox_assets.spec import CommonParams, EstimatorSpec
+from cqox_assets.study import Role, TreatmentKind
+from tests.contract.helpers import (
+    SPECS,
+    answer,
+    base,
+    name_of,
+    numbers,
+    plus_covariate,
+    replaced,
+    run,
+    small,
+    with_invariance,
+    without,
+)
+
+each = pytest.mark.parametrize("spec", SPECS, ids=name_of)
+ROLES = [pytest.param(spec, role, id=f"{spec.name}-{role}") for spec in SPECS for role in sorted(spec.requires)]
+CATEGORICAL = [spec for spec in SPECS if TreatmentKind.CATEGORICAL in spec.treatment]
+
+
+def equal_under(name: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("spec", with_invariance(name), ids=name_of)
+
+
+@each
+def test_declares_what_readers_need(spec: EstimatorSpec) -> None:
+    assert spec.title
+    assert spec.references
+    assert spec.assumptions
+    assert spec.estimands
+    assert spec.run.__doc__
+    assert issubclass(spec.params, CommonParams)
+    outcome = answer(spec, base(spec))
+    assert set(spec.tables) <= set(outcome.tables)
+    assert set(spec.diagnostics) <= {item.name for item in outcome.diagnostics}
+    assert outcome.sample.used > 0
+    assert outcome.inference
+
+
+@pytest.mark.parametrize(("spec", "role"), ROLES)
+def test_missing_role_is_refused_by_name(spec: EstimatorSpec, role: Role) -> None:
+    outcome = run(spec, without(base(spec), role))
+    assert isinstance(outcome, Refusal)
+    assert outcome.code == "missing_role"
+    assert str(role) in outcome.reason
+    assert str(role) in outcome.remedy
+
+
+@each
+def test_same_seed_same_numbers_and_input_unchanged(spec: EstimatorSpec) -> None:
+    study = base(spec)
+    before = study.frame.copy(deep=True)
+    first, second = answer(spec, study), answer(spec, study)
+    assert [effect.to_json() for effect in first.effects] == [effect.to_json() for effect in second.effects]
+    assert first.diagnostics == second.diagnostics
+    for name, table in first.tables.items():
+        pd.testing.assert_frame_equal(table, second.tables[name])
+    pd.testing.assert_frame_equal(study.frame, before)
+
+
+@each
+def test_index_and_extra_columns_do_not_matter(spec: EstimatorSpec) -> None:
+    study = base(spec)
+    frame = study.frame.assign(comment="text", other=np.nan)
+    frame.index = pd.Index(np.arange(len(frame))[::-1] * 7, name="id")
+    frame = frame[frame.columns[::-1]]
+    assert np.array_equal(numbers(answer(spec, study)), numbers(answer(spec, replace(study, frame=frame))))
+
+
+@each
+def test_stored_result_reads_back_equal(spec: EstimatorSpec) -> None:
+    outcome = answer(spec, base(spec))
+    tables = {name: _through_parquet(table) for name, table in outcome.tables.items()}
+    back = outcome_from_json(json.loads(to_text(outcome.to_json())), tables)
+    assert isinstance(back, EffectEstimate)
+    assert back.effects == outcome.effects
+    assert back.diagnostics == outcome.diagnostics
+    assert to_text(back.to_json()) == to_text(outcome.to_json())
+    for name, table in outcome.tables.items():
+        pd.testing.assert_frame_equal(back.tables[name], table)
+
+
+def _through_parquet(table: pd.DataFrame) -> pd.DataFrame:
+    buffer = io.BytesIO()
+    table.to_parquet(buffer)
+    return pd.read_parquet(buffer)
+
+
+@pytest.mark.parametrize("spec", CATEGORICAL, ids=name_of)
+def test_three_arms_stay_three(spec: EstimatorSpec) -> None:
+    study = small("three_arms", 900)
+    outcome = answer(spec, study)
+    assert {effect.at["arm"] for effect in outcome.effects} == {"low", "high"}
+    assert set(outcome.sample.per_arm) == {"none", "low", "high"}
+    alone = {arm: answer(spec, part) for arm, part in study.contrasts()}
+    for effect in outcome.effects:
+        assert effect.estimate == pytest.approx(alone[effect.at["arm"]].estimate, rel=1e-9)
+
+
+@each
+def test_weights_are_honoured_or_refused_by_name(spec: EstimatorSpec) -> None:
+    study = small("weighted_sample")
+    outcome = run(spec, study)
+    if Role.WEIGHT not in spec.accepts | spec.requires:
+        assert isinstance(outcome, Refusal)
+        assert outcome.code == "weight_not_supported"
+        assert "'weight'" in outcome.reason
+        return
+    assert isinstance(outcome, EffectEstimate)
+    plain = answer(spec, without(study, Role.WEIGHT))
+    assert abs(outcome.estimate - plain.estimate) > 1e-6
+    constant = answer(spec, replaced(study, Role.WEIGHT, np.full(len(study), 3.0)))
+    assert numbers(constant) == pytest.approx(numbers(plain), rel=1e-6)
+
+
+@each
+def test_clusters_are_honoured_or_refused_by_name(spec: EstimatorSpec) -> None:
+    study = small("clustered_trial", 1000)
+    outcome = run(spec, study)
+    if Role.CLUSTER not in spec.accepts | spec.requires:
+        assert isinstance(outcome, Refusal)
+        assert outcome.code == "cluster_not_supported"
+        assert "'cluster'" in outcome.reason
+        return
+    assert isinstance(outcome, EffectEstimate)
+    plain = answer(spec, without(study, Role.CLUSTER))
+    assert outcome.std_error is not None
+    assert plain.std_error is not None
+    assert outcome.std_error > 1.3 * plain.std_error
+    assert outcome.sample.clusters == 100
+    assert "cluster" in outcome.inference
+    one = run(spec, replaced(study, Role.CLUSTER, np.zeros(len(study))))
+    assert isinstance(one, Refusal)
+    assert "cluster" in one.reason
+
+
+@equal_under("row_order")
+def test_row_order(spec: EstimatorSpec) -> None:
+    study = base(spec)
+    order = np.random.default_rng(1).permutation(len(study))
+    assert numbers(answer(spec, study.take(order))) == pytest.approx(numbers(answer(spec, study)), rel=1e-6)
+
+
+@equal_under("affine_outcome")
+def test_affine_outcome(spec: EstimatorSpec) -> None:
+    study = base(spec)
+    changed = answer(spec, replaced(study, Role.OUTCOME, 10 - 3 * study.column(Role.OUTCOME)))
+    assert numbers(changed) == pytest.approx(numbers(answer(spec, study)) * [-3, 3], rel=1e-6)
+
+
+@equal_under("relabelled_arms")
+def test_relabelled_arms(spec: EstimatorSpec) -> None:
+    study = base(spec)
+    swapped = replace(replaced(study, Role.TREATMENT, 1 - study.column(Role.TREATMENT)), arms=study.arms[::-1])
+    assert numbers(answer(spec, swapped)) == pytest.approx(numbers(answer(spec, study)) * [-1, 1], rel=1e-6)
+
+
+@equal_under("duplicated_rows")
+def test_duplicated_rows_with_halved_weights(spec: EstimatorSpec) -> None:
+    study = small("weighted_sample")
+    halved = replaced(study, Role.WEIGHT, study.column(Role.WEIGHT) / 2)
+    doubled = halved.take(np.repeat(np.arange(len(study)), 2))
+    assert answer(spec, doubled).estimate == pytest.approx(answer(spec, study).estimate, rel=1e-6)
+
+
+@each
+def test_one_arm_is_refused(spec: EstimatorSpec) -> None:
+    study = base(spec)
+    outcome = run(spec, replaced(study, Role.TREATMENT, np.ones(len(study))))
+    assert isinstance(outcome, Refusal)
+    assert outcome.code == "one_arm_only"
+    assert study.arms[1] in outcome.reason
+
+
+@each
+def test_constant_outcome_is_refused(spec: EstimatorSpec) -> None:
+    study = base(spec)
+    outcome = run(spec, replaced(study, Role.OUTCOME, np.full(len(study), 4.0)))
+    assert isinstance(outcome, Refusal)
+    assert outcome.code == "constant_outcome"
+    assert study.name(Role.OUTCOME) in outcome.reason
+
+
+@each
+def test_covariate_that_restates_the_treatment(spec: EstimatorSpec) -> None:
+    study = base(spec)
+    outcome = run(spec, plus_covariate(study, "restated", 2 * study.column(Role.TREATMENT) + 1))
+    if "random_assignment" in spec.assumptions:
+        assert isinstance(outcome, EffectEstimate)  # its covariates only describe balance
+        assert next(item for item in outcome.diagnostics if item.name == "raw_smd").value == pytest.approx(1e308)
+    elif isinstance(outcome, Refusal):
+        assert outcome.code in ("collinear_treatment", "perfect_separation", "no_variation", "no_overlap")
+    else:  # flexible learners stop short of certainty; then the overlap says that the answer cannot be relied on
+        overlap = next(item for item in outcome.diagnostics if item.name == "overlap")
+        assert overlap.status is Status.FAIL
+
+
+@each
+def test_collinear_covariate_changes_nothing(spec: EstimatorSpec) -> None:
+    study = base(spec)
+    first = study.names(Role.COVARIATES)[0]
+    outcome = run(spec, plus_covariate(study, "copied", 2 * study.frame[first].to_numpy() + 1))
+    assert isinstance(outcome, EffectEstimate), outcome
+    plain = answer(spec, study)
+    assert plain.std_error is not None
+    assert abs(outcome.estimate - plain.estimate) < plain.std_error
+
+
+@each
+def test_more_columns_than_rows(spec: EstimatorSpec) -> None:
+    study = base(spec).take(np.arange(30))
+    generator = np.random.default_rng(2)
+    for k in range(40):
+        study = plus_covariate(study, f"wide{k}", generator.standard_normal(30))
+    outcome = run(spec, study, nuisance="linear")
+    if isinstance(outcome, Refusal):
+        assert outcome.remedy
+    else:
+        assert "random_assignment" in spec.assumptions

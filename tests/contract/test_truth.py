@@ -1,0 +1,56 @@
+"""Every entry recovers the effects that it declares, and reports no effect where there is none."""
+
+import pytest
+
+from cqox_assets.measures import Status
+from cqox_assets.result import EffectEstimate, Refusal
+from cqox_assets.simulate.designs import DESIGNS
+from cqox_assets.spec import EstimatorSpec
+from tests.contract.helpers import SEED, SPECS, answer, run
+
+CASES = [pytest.param(spec, truth, id=f"{spec.name}-{truth}") for spec in SPECS for truth in spec.truths]
+BREAKS = [pytest.param(spec, broken, id=f"{spec.name}-{broken}") for spec in SPECS for broken in spec.breaks]
+NULLS = [
+    pytest.param(spec, design, id=f"{spec.name}-{design}")
+    for spec in SPECS
+    for design in ("null_effect", "null_trial")
+    if design in spec.truths
+]
+
+
+def test_every_entry_declares_a_truth_and_a_null() -> None:
+    assert all(spec.truths for spec in SPECS)
+    assert {case.values[0].name for case in NULLS} == {spec.name for spec in SPECS}
+
+
+@pytest.mark.parametrize(("spec", "design"), CASES)
+def test_recovers_the_known_effect(spec: EstimatorSpec, design: str) -> None:
+    study, truth = DESIGNS[design](4000, SEED)
+    outcome = answer(spec, study)
+    for effect in outcome.effects:
+        arm = effect.at.get("arm")
+        wanted = truth[f"{effect.estimand}[{arm}]" if arm else str(effect.estimand)]
+        assert effect.std_error is not None
+        assert 0 < effect.std_error < 0.5
+        assert abs(effect.estimate - wanted) < 4 * effect.std_error
+
+
+@pytest.mark.parametrize(("spec", "design"), BREAKS)
+def test_says_where_its_assumptions_fail(spec: EstimatorSpec, design: str) -> None:
+    outcome = run(spec, DESIGNS[design](3000, SEED)[0])
+    if isinstance(outcome, Refusal):
+        assert outcome.code in ("empty_stratum", "perfect_separation", "no_overlap", "no_matches")
+    else:
+        bad = {item.name for item in outcome.diagnostics if item.status in (Status.WARN, Status.FAIL)}
+        assert bad & {"overlap", "effective_sample_size", "weight_range", "matched_share", "adjusted_smd"}
+
+
+@pytest.mark.parametrize(("spec", "design"), NULLS)
+def test_null_is_reported_as_null(spec: EstimatorSpec, design: str) -> None:
+    rejected = 0
+    for seed in range(SEED, SEED + 4):
+        outcome = answer(spec, DESIGNS[design](1200, seed)[0])
+        assert isinstance(outcome, EffectEstimate)
+        assert outcome.interval is not None
+        rejected += not outcome.interval.covers(0.0)
+    assert rejected <= 1
