@@ -109,7 +109,7 @@ def _japanese(code: np.ndarray, before: np.ndarray, after: np.ndarray) -> tuple[
     value[half] = np.where(neighbour[half], 0.45, -0.3)
     value[half & (code <= 0xFF65)] = -0.6
     alone = (code > 127) & (before < 128) & (after < 128) & (_ascii_letter(before) | _ascii_letter(after))
-    value[alone] -= 0.8  # one Japanese character inside a western word is an accented letter misread
+    value[alone & kanji] -= 0.8  # one kanji inside a western word is an accented letter misread
     return value, np.where(half, 1.0, 2.0)
 
 

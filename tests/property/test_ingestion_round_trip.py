@@ -30,7 +30,9 @@ ALPHABETS = {
 def tables(draw):
     encoding = draw(st.sampled_from(sorted(ALPHABETS)))
     rows = draw(st.integers(1, 12))
-    texts = st.text(ALPHABETS[encoding], min_size=1, max_size=8).map(lambda text: f"w{text.strip()}e")
+    texts = st.text(ALPHABETS[encoding], min_size=1, max_size=8).map(
+        lambda text: f"値{text}列" if encoding in ("cp932", "euc_jp") else f"w{text.strip()}e"
+    )
     makers = {
         "whole": st.integers(-(2**63), 2**63 - 1),
         "real": st.floats(allow_nan=False, allow_infinity=False),
