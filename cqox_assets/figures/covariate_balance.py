@@ -28,9 +28,8 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     limit = study.thresholds.get("adjusted_smd", MEASURES["adjusted_smd"].limit)
     finite = rows[["before", "after"]].to_numpy(dtype=float)
     finite = finite[np.isfinite(finite)]
-    right = max(
-        2.5 * limit, min(float(finite.max(initial=0.0)), 3 * float(np.quantile(finite, 0.95) if len(finite) else 1))
-    )
+    largest, usual = (float(finite.max()), float(np.quantile(finite, 0.95))) if len(finite) else (0.0, 0.0)
+    right = max(2.5 * limit, min(largest, max(1.0, 3 * usual)))
     for axis, arm in zip(axes, arms, strict=True):
         _panel(axis, study, rows[rows["arm"] == arm].iloc[::-1], arm, limit, right * 1.04)
     axes[-1].set_xlabel("absolute standardised mean difference (pooled SD)")
