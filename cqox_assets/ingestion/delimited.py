@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 
 from cqox_assets.errors import IngestionError
-from cqox_assets.ingestion.dialect import Dialect, sniff
+from cqox_assets.ingestion.dialect import Dialect, sniff, squeeze
 from cqox_assets.ingestion.encodings import Utf8Stream, utf8_chunks
 from cqox_assets.ingestion.opened import Opened, refuse_duplicates
 from cqox_assets.ingestion.sources import Source
@@ -60,7 +60,7 @@ def open_delimited(source: Source, encoding: str, quoted: bool) -> Opened:
 
 
 def _batches(source: Source, encoding: str, dialect: Dialect, quoted: bool) -> Iterator[pa.RecordBatch]:
-    stream = Utf8Stream(source, encoding, dialect.offset)
+    stream = Utf8Stream(source, encoding, dialect.offset, squeeze if dialect.aligned else None)
     places = [str(place) for place in range(len(dialect.names))]
     last: pa.RecordBatch | None = None
     try:
@@ -135,7 +135,7 @@ def _first_ragged(source: Source, encoding: str, dialect: Dialect) -> tuple[int,
     """Return first line, last line and number of fields of the first record that does not fit."""
     limit = csv.field_size_limit(sys.maxsize)
     try:
-        with Utf8Stream(source, encoding, dialect.offset) as stream:
+        with Utf8Stream(source, encoding, dialect.offset, squeeze if dialect.aligned else None) as stream:
             text = io.TextIOWrapper(io.BufferedReader(stream), encoding="utf-8", newline="")
             reader = csv.reader(text, delimiter=dialect.delimiter)
             before = 0

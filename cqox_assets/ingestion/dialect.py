@@ -23,7 +23,8 @@ class Dialect:
     """How a delimited text is written.
 
     `names` are the column names, `blank` the positions whose header was empty, `offset` the UTF-8 bytes before the
-    first data record, `lines` the lines before it.
+    first data record, `lines` the lines before it. With `aligned`, runs of blanks
+    separate the columns, and `offset` counts after they were squeezed.
     """
 
     delimiter: str
@@ -32,6 +33,7 @@ class Dialect:
     offset: int
     lines: int
     notices: tuple[str, ...]
+    aligned: bool = False
 
 
 def sniff(head: str, complete: bool) -> Dialect:
@@ -45,6 +47,9 @@ def sniff(head: str, complete: bool) -> Dialect:
         Whether `head` is the whole text; otherwise its last record may be cut and is left out.
     """
     delimiter = _delimiter(head, complete)
+    aligned = delimiter in (" ", ",") and is_aligned(head, complete)
+    if aligned:
+        delimiter, head = " ", squeeze(head.encode()).decode()
     records = list(records_of(head, delimiter, complete))
     start, notices = _skip_titles(records)
     row = records[start][0] if start < len(records) else [""]
@@ -56,7 +61,7 @@ def sniff(head: str, complete: bool) -> Dialect:
         names, blank = tuple(f"column_{place}" for place in range(1, len(row) + 1)), frozenset[int]()
         remarks = ("the file has no header, so its columns are named column_1, column_2, ...",)
         ends = records[start - 1] if start else ([], 0, 0)
-    return Dialect(delimiter, names, blank, ends[1], ends[2], (*notices, *remarks))
+    return Dialect(delimiter, names, blank, ends[1], ends[2], (*notices, *remarks), aligned)
 
 
 def records_of(text: str, delimiter: str, complete: bool, most: int = RECORDS) -> Iterator[tuple[list[str], int, int]]:
@@ -87,6 +92,25 @@ def records_of(text: str, delimiter: str, complete: bool, most: int = RECORDS) -
         return
     if held is not None and (complete or found == 0):
         yield held
+
+
+def is_aligned(head: str, complete: bool) -> bool:
+    """Whether columns are set apart by runs of blanks: the same number of words on every line, several in a row."""
+    lines = [line for line in re.split("[\\r\\n]+", head) if line.strip()]
+    lines = lines if complete or len(lines) < 2 else lines[:-1]
+    widths = {len(line.split()) for line in lines}
+    return (
+        '"' not in head
+        and "," not in head
+        and len(widths) == 1
+        and widths.pop() > 1
+        and any("  " in line for line in lines)
+    )
+
+
+def squeeze(text: bytes) -> bytes:
+    """Reduce runs of blanks to one, and remove them at both ends of whole lines."""
+    return re.sub(rb"(?m)^ | $", b"", re.sub(rb"[ \t]+", b" ", text.replace(b"\r\n", b"\n")))
 
 
 def _delimiter(head: str, complete: bool) -> str:

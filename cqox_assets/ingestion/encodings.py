@@ -3,7 +3,8 @@
 import codecs
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -276,12 +277,30 @@ def _check_wide(source: Source, encoding: str) -> str:
     return encoding
 
 
-class Utf8Stream(io.RawIOBase):
-    """A text as UTF-8 without a byte order mark, transcoded piece by piece; counts its quotation marks."""
+Edit = Callable[[bytes], bytes]
 
-    def __init__(self, source: Source, encoding: str, skip: int = 0) -> None:
+
+def _edited(pieces: Generator[bytes, None, None], edit: Edit) -> Generator[bytes, None, None]:
+    """Apply an edit of whole lines to a text that arrives in pieces."""
+    held = b""
+    with closing(pieces):
+        for piece in pieces:
+            held += piece
+            cut = held.rfind(b"\n") + 1
+            if cut:
+                yield edit(held[:cut])
+                held = held[cut:]
+    yield edit(held)
+
+
+class Utf8Stream(io.RawIOBase):
+    """A text as UTF-8 without a byte order mark, piece by piece; counts its quotation marks and may edit its lines."""
+
+    def __init__(self, source: Source, encoding: str, skip: int = 0, edit: Edit | None = None) -> None:
         super().__init__()
         self._pieces = utf8_chunks(source, encoding)
+        if edit is not None:
+            self._pieces = _edited(self._pieces, edit)
         self._rest = memoryview(b"")
         self._skip = skip
         self.quotes = 0
@@ -312,20 +331,20 @@ class Utf8Stream(io.RawIOBase):
         super().close()
 
 
-def utf8_chunks(source: Source, encoding: str) -> Any:
+def utf8_chunks(source: Source, encoding: str) -> Generator[bytes, None, None]:
     """Yield the text as UTF-8 bytes, piece by piece."""
     if encoding == "utf-8":
         return _plain(source)
     return _transcoded(source, encoding)
 
 
-def _plain(source: Source) -> Iterator[bytes]:
+def _plain(source: Source) -> Generator[bytes, None, None]:
     with source.open() as stream:
         while data := stream.read(CHUNK):
             yield data
 
 
-def _transcoded(source: Source, encoding: str) -> Iterator[bytes]:
+def _transcoded(source: Source, encoding: str) -> Generator[bytes, None, None]:
     decoder = codecs.getincrementaldecoder(encoding)()
     first = True
     with source.open() as stream:

@@ -123,6 +123,16 @@ def test_quotes_and_line_breaks_inside_cells(tmp_path, newline):
     assert read_table(put(tmp_path, "q.csv", text)).frame["b"].tolist() == [f'x{newline}y, "z"', "plain"]
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_columns_set_apart_by_runs_of_blanks(tmp_path, newline):
+    lines = ["name     age     x", *(f"bob{place:<6} {place % 90:>3}  {place / 8:>9}  " for place in range(90_000)), ""]
+    frame = read_table(put(tmp_path, "t.txt", newline.join(lines))).frame
+    assert list(frame.columns) == ["name", "age", "x"]
+    assert frame["x"].tolist() == [place / 8 for place in range(90_000)]
+    bare = read_table(put(tmp_path, "u.txt", "  1.0e+00  3.7e+01\n  0.0e+00  2.2e+01\n"))
+    assert bare.frame.to_dict("list") == {"column_1": [1.0, 0.0], "column_2": [37.0, 22.0]}
+
+
 def test_free_text_with_commas_in_a_semicolon_file(tmp_path):
     table = read_table(put(tmp_path, "q.csv", "name;remark\nx;a, b\ny;c, d\n"))
     assert table.delimiter == ";"
