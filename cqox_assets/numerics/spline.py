@@ -40,12 +40,13 @@ class SplineBasis:
 
     @property
     def relative_penalty(self) -> np.ndarray:
-        """Ridge penalty of each column relative to the common one, shape (q,): constant 0, main effects 0.1, rest 1.
+        """Ridge penalty of each column relative to the common one, shape (q,): constant 0, main effects 0.01, rest 1.
 
-        The lighter penalty on main effects lowered the error of both nuisances in every design that was measured.
+        Main effects are all but free: shrinking them as the rest leaves a third of a standard error of bias under plain
+        linear confounding at 1,000 rows, and freeing them costs nothing on smooth or stepped truths (measured).
         """
         result = np.ones(self.width)
-        result[0], result[1 : 1 + len(self.centre)] = 0.0, 0.1
+        result[0], result[1 : 1 + len(self.centre)] = 0.0, 0.01
         return result
 
     @classmethod
