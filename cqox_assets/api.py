@@ -116,7 +116,8 @@ def estimate_all(
     for name, values in asked.items():
         build_params(catalogue[name].params, values)  # a wrong parameter is said before anything runs
     study = _study(frame, roles, tables)
-    context = runner_for(Context(nuisance=_shared(study)))
+    sharing = any(spec.shares_nuisance for spec in chosen.values())
+    context = runner_for(Context(nuisance=_shared(study) if sharing else None))
     return {name: run_guarded(spec, study, asked.get(name, {}), context) for name, spec in chosen.items()}
 
 

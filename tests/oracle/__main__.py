@@ -16,11 +16,8 @@ DATA = (HERE / "data", HERE.parent.parent / "data")
 
 
 def data_folders(given: list[Path]) -> list[Path]:
-    """Return the folders to look for data in; a folder's direct subfolders count too (one per sample study)."""
-    folders = []
-    for folder in given:
-        folders += [folder, *sorted(path for path in folder.glob("*") if path.is_dir())]
-    return folders
+    """Return the folders to look for data in: those given and all below them (sample studies have one each)."""
+    return [place for folder in given for place in (folder, *sorted(p for p in folder.rglob("*") if p.is_dir()))]
 
 
 def run_all(references: Path, data: list[Path]) -> list[Verdict]:
