@@ -11,9 +11,9 @@ import pyarrow.csv as pacsv
 
 from cqox_assets.errors import IngestionError
 from cqox_assets.ingestion.dialect import Dialect, sniff, squeeze
-from cqox_assets.ingestion.encodings import Utf8Stream, utf8_chunks
 from cqox_assets.ingestion.opened import Opened, refuse_duplicates
 from cqox_assets.ingestion.sources import Source
+from cqox_assets.ingestion.text_stream import Utf8Stream, utf8_chunks
 
 BLOCK = 4 << 20
 HEAD_BYTES = 1 << 18

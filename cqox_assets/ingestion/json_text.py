@@ -11,10 +11,10 @@ import pyarrow as pa
 import pyarrow.json as pajson
 
 from cqox_assets.errors import IngestionError
-from cqox_assets.ingestion.encodings import utf8_chunks
 from cqox_assets.ingestion.numbers import DIGITS
 from cqox_assets.ingestion.opened import Digits, Opened, array_of, refuse_duplicates
 from cqox_assets.ingestion.sources import Source, amount
+from cqox_assets.ingestion.text_stream import utf8_chunks
 
 BLOCK = 8 << 20
 LINE = 64 << 20
