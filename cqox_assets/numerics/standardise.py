@@ -105,7 +105,9 @@ def fit_outcome(
 
 def _check_identified(design: np.ndarray, treated: np.ndarray) -> None:
     """Refuse a treatment that is a combination of covariates: one arm could only be predicted by extrapolation."""
-    if len(independent_columns(np.column_stack([design, treated]))) == len(independent_columns(design)):
+    rank = len(independent_columns(design))
+    enough = len(treated) > rank + 1  # with fewer rows anything is a combination; the fit says that rows are too few
+    if enough and len(independent_columns(np.column_stack([design, treated]))) == rank:
         raise CollinearTreatmentError(
             "the treatment is a linear combination of covariates, so no unit of one arm resembles one of the other; "
             "leave out the covariates that restate the treatment"

@@ -1,0 +1,117 @@
+"""The public functions: names, errors, sharing, and what importing them costs."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import cqox_assets as cqox
+from cqox_assets.errors import CatalogError, MappingError
+from cqox_assets.result import EffectEstimate, Failure, Refusal, SensitivityResult
+from cqox_assets.study import Role
+from tests.contract.helpers import small
+
+ROLES = {"outcome": "y", "treatment": "d", "covariates": [f"x{j}" for j in range(12)]}
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    study = small("confounded_linear", 600)
+    table = study.frame.copy()
+    table["d"] = np.where(table["d"] == 1, "treated", "control")
+    return table
+
+
+def _imported(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print(*sys.modules)"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+@pytest.mark.parametrize("statement", ["import cqox_assets", "import cqox_assets; cqox_assets.estimators()"])
+def test_importing_is_light(statement: str) -> None:
+    heavy = "dagster sklearn lightgbm matplotlib great_expectations statsmodels econml duckdb scipy.stats scipy.spatial"
+    assert not _imported(statement) & set(heavy.split())
+
+
+def test_every_public_name_resolves() -> None:
+    for name in cqox.__all__:
+        assert callable(getattr(cqox, name))
+    assert set(cqox.estimators()) >= {"difference_in_means", "ols", "propensity_matching", "g_computation"}
+    assert "e_value" in cqox.sensitivities()
+    assert cqox.figures()
+
+
+def test_estimate_prepares_and_keeps_the_frame(frame: pd.DataFrame) -> None:
+    before = frame.copy(deep=True)
+    result = cqox.estimate("OLS", frame, ROLES, se="HC3")
+    assert isinstance(result, EffectEstimate)
+    assert result.headline.contrast == "treated - control"
+    assert result.provenance["params"]["se"] == "HC3"
+    pd.testing.assert_frame_equal(frame, before)
+
+
+def test_wrong_names_are_said(frame: pd.DataFrame) -> None:
+    with pytest.raises(CatalogError, match="'witchcraft' is not in the catalogue"):
+        cqox.estimate("witchcraft", frame, ROLES)
+    with pytest.raises(CatalogError, match="parameter 'calliper' is not known"):
+        cqox.estimate("propensity_matching", frame, ROLES, calliper=0.2)
+    with pytest.raises(CatalogError, match="'level'"):
+        cqox.estimate("ols", frame, ROLES, level=95)
+    with pytest.raises(CatalogError, match="'estimand'"):
+        cqox.estimate("ols", frame, ROLES, estimand="LATE")
+    with pytest.raises(CatalogError, match="parameter 'calliper'"):
+        cqox.estimate_all(frame, ROLES, params={"propensity_matching": {"calliper": 0.2}})
+    with pytest.raises(CatalogError, match="'witchcraft'"):
+        cqox.estimate_all(frame, ROLES, only=["witchcraft"])
+    with pytest.raises(MappingError, match="z9"):
+        cqox.estimate("ols", frame, {**ROLES, "covariates": ["z9"]})
+
+
+def test_missing_role_is_a_refusal(frame: pd.DataFrame) -> None:
+    outcome = cqox.estimate("propensity_matching", frame, {"outcome": "y", "treatment": "d"})
+    assert isinstance(outcome, Refusal)
+    assert outcome.code == "missing_role"
+
+
+def test_estimate_all_agrees_with_estimate(frame: pd.DataFrame) -> None:
+    params = {"PSM": {"caliper": None}}
+    together = cqox.estimate_all(frame, ROLES, params=params)
+    assert set(together) == set(cqox.estimators())
+    assert not [item for item in together.values() if isinstance(item, Failure)]
+    for name, outcome in together.items():
+        alone = cqox.estimate(name, frame, ROLES, **(params["PSM"] if name == "propensity_matching" else {}))
+        assert isinstance(outcome, EffectEstimate)
+        assert isinstance(alone, EffectEstimate)
+        assert alone.effects == outcome.effects, name
+
+
+def test_only_runs_what_is_named(frame: pd.DataFrame) -> None:
+    assert set(cqox.estimate_all(frame, ROLES, only=["OLS", "difference_in_means"])) == {"ols", "difference_in_means"}
+
+
+def test_plan_and_sensitivity(frame: pd.DataFrame) -> None:
+    plan = cqox.plan(frame, ROLES)
+    assert {name for name, _ in plan.ranked} | set(plan.refused) == set(cqox.estimators())
+    estimate = cqox.estimate("g_computation", frame, ROLES)
+    assert isinstance(estimate, EffectEstimate)
+    answer = cqox.sensitivity("e_value", frame, ROLES, estimate)
+    assert isinstance(answer, SensitivityResult)
+    assert answer.value > 1
+    with pytest.raises(CatalogError, match="'strength'"):
+        cqox.sensitivity("e_value", frame, ROLES, estimate, strength=2)
+
+
+def test_roles_are_proposed(frame: pd.DataFrame) -> None:
+    proposal = cqox.infer_roles(frame.rename(columns={"y": "outcome", "d": "treatment"}))
+    assert proposal.roles[Role.OUTCOME] == ("outcome",)
+    assert proposal.roles[Role.TREATMENT] == ("treatment",)
+
+
+def test_read_table_reads(tmp_path: Path, frame: pd.DataFrame) -> None:
+    path = tmp_path / "study.csv"
+    frame.to_csv(path, index=False)
+    table = cqox.read_table(path)
+    assert len(table.frame) == len(frame)
