@@ -32,7 +32,7 @@ class _CallablePackage(ModuleType):
 
 
 class _Package(ModuleType):
-    """The package itself; `estimators`, `figures` and `sensitivity` stay callable after their subpackages are imported."""
+    """The package itself; `estimators`, `figures` and `sensitivity` stay callable once their subpackages are loaded."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in __all__ and isinstance(value, ModuleType):
