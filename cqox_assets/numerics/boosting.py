@@ -20,6 +20,7 @@ def crossfit_boosting(
     fitted: np.ndarray | None = None,
     binary: bool = False,
     seed: int = 0,
+    bins: Any = None,
 ) -> np.ndarray:
     """Predict each row by trees that were grown without its fold.
 
@@ -54,7 +55,17 @@ def crossfit_boosting(
     # Labels are single precision inside: unit scale makes the answer free of the outcome's units.
     centre, scale = (0.0, 1.0) if binary else (outcome[rows].mean(), outcome[rows].std() or 1.0)
     label = (outcome - centre) / scale
-    boosters, trees = _grow_in_step(x, label, weight, parts, _settings(len(rows), binary, seed))
+    settings = {
+        **_bin_settings(len(rows)),
+        "objective": "binary" if binary else "regression",
+        "metric": "binary_logloss" if binary else "l2",
+        "num_leaves": 7,
+        "learning_rate": 0.1,
+        "seed": seed,
+        "deterministic": True,
+    }
+    bins = bin_covariates(x) if bins is None else bins
+    boosters, trees = _grow_in_step(bins, label, weight, parts, settings)
     result = np.empty(len(x))
     for k, booster in enumerate(boosters):
         inside = slice(int(bounds[k]), int(bounds[k + 1]))
@@ -63,17 +74,19 @@ def crossfit_boosting(
     return result * scale + centre
 
 
-def _settings(rows: int, binary: bool, seed: int) -> dict[str, Any]:
+def bin_covariates(x: np.ndarray) -> Any:
+    """Return the covariates in at most 63 bins each; every fold's view shares them."""
+    import lightgbm
+
+    settings = _bin_settings(len(x))
+    return lightgbm.Dataset(x, label=np.zeros(len(x)), params=settings, free_raw_data=False).construct()
+
+
+def _bin_settings(rows: int) -> dict[str, Any]:
     return {
-        "objective": "binary" if binary else "regression",
-        "metric": "binary_logloss" if binary else "l2",
-        "num_leaves": 7,
-        "learning_rate": 0.1,
         "min_data_in_leaf": 20,
         "max_bin": 63,
         "num_threads": 1 if rows < ONE_THREAD_BELOW else 0,
-        "seed": seed,
-        "deterministic": True,
         "force_col_wise": True,
         "feature_pre_filter": False,
         "verbose": -1,
@@ -81,7 +94,7 @@ def _settings(rows: int, binary: bool, seed: int) -> dict[str, Any]:
 
 
 def _grow_in_step(
-    x: np.ndarray,
+    bins: Any,
     label: np.ndarray,
     weight: np.ndarray | None,
     parts: list[tuple[np.ndarray, np.ndarray]],
@@ -89,14 +102,12 @@ def _grow_in_step(
 ) -> tuple[list[Any], int]:
     import lightgbm
 
-    # Covariates are binned once; what a fold learns from and is judged by are views of the same bins.
-    bins = lightgbm.Dataset(x, label=label, weight=weight, params=settings, free_raw_data=False).construct()
     boosters, shares = [], []
     for train, held in parts:
         train, held = (part[:: max(1, -(-len(part) // _TRAIN_ROWS))] for part in (train, held))
-        booster = lightgbm.Booster(settings, bins.subset(train, params=settings))
+        booster = lightgbm.Booster(settings, _view(bins, train, label, weight, settings))
         if len(held):
-            booster.add_valid(bins.subset(held, params=settings), "held")
+            booster.add_valid(_view(bins, held, label, weight, settings), "held")
         boosters.append(booster)
         shares.append(float(len(held)) if weight is None else float(weight[held].sum()))
     best_loss, best_trees = np.inf, 0
@@ -110,3 +121,11 @@ def _grow_in_step(
         elif tree >= best_trees + _PATIENCE:
             break
     return boosters, max(best_trees, 1)
+
+
+def _view(bins: Any, rows: np.ndarray, label: np.ndarray, weight: np.ndarray | None, settings: dict[str, Any]) -> Any:
+    view = bins.subset(rows, params=settings).construct()
+    view.set_label(label[rows])
+    if weight is not None:
+        view.set_weight(weight[rows])
+    return view

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from cqox_assets.errors import CatalogError, CqoxError
-from cqox_assets.numerics.boosting import crossfit_boosting
+from cqox_assets.numerics.boosting import bin_covariates, crossfit_boosting
 from cqox_assets.numerics.linear import fit_linear, with_constant
 from cqox_assets.numerics.logit import fit_logit
 from cqox_assets.numerics.ridge import FoldedDesign, crossfit_ridge, crossfit_ridge_logit
@@ -65,6 +65,11 @@ class Folded:
         """The spline design, shared by all models."""
         step = max(1, len(self.x) // 50_000)
         return FoldedDesign(self.sorted_x, self.bounds, SplineBasis.fit(self.sorted_x[::step], self.score))
+
+    @cached_property
+    def bins(self) -> Any:
+        """The covariates in bins for boosting, shared by all models."""
+        return bin_covariates(self.sorted_x)
 
     def mean(
         self,
@@ -154,7 +159,9 @@ class Folded:
             predicted = self.design.predict(coef) * scale + centre
         elif learner == "boosting":
             given = None if self.weight is None else self.sorted_weight
-            predicted = crossfit_boosting(self.sorted_x, y, given, self.bounds, fitted=used, seed=self.seed)
+            predicted = crossfit_boosting(
+                self.sorted_x, y, given, self.bounds, fitted=used, seed=self.seed, bins=self.bins
+            )
         elif learner in ("linear", "ols"):
             return self._per_fold(y, weight, lambda x, y, w: fit_linear(with_constant(x), y, w), _linear_prediction)
         else:
@@ -171,7 +178,7 @@ class Folded:
             return expit(self.design.predict(coef))
         if learner == "boosting":
             given = None if self.weight is None else weight
-            return crossfit_boosting(self.sorted_x, d, given, self.bounds, binary=True, seed=self.seed)
+            return crossfit_boosting(self.sorted_x, d, given, self.bounds, binary=True, seed=self.seed, bins=self.bins)
         if learner in ("linear", "logit"):
             return self._per_fold(
                 d,

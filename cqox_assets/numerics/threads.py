@@ -16,7 +16,7 @@ def threads_for(rows: int) -> Iterator[None]:
     if rows >= ONE_THREAD_BELOW:
         yield
         return
-    from threadpoolctl import threadpool_limits
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     with threadpool_limits(1):
         yield
