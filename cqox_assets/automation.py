@@ -164,6 +164,8 @@ def run_failure_alerts(context: dg.RunFailureSensorContext) -> None:
     settings = Settings.from_env()
     run = context.dagster_run
     kind, message = explain_failure(context.get_step_failure_events(), context.failure_event.message or "")
+    if kind == "gate":
+        message = " ".join(blocking_sentences(context.instance, run.run_id)) or message
     path = write_alert(settings, kind, run.tags.get("dagster/partition", run.job_name), run.run_id, message)
     context.log.info("alert written to %s", path)
 
@@ -186,6 +188,17 @@ def explain_failure(events: Sequence[dg.DagsterEvent], fallback: str) -> tuple[s
         if chain:
             return "crash", f"{event.step_key}: {chain[-1].message.strip()}"
     return "crash", fallback or "the run's process ended without a word"
+
+
+def blocking_sentences(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    """Return what the checks that stopped a run say: what was found, what it means and what to do."""
+    records = instance.all_logs(run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+    found = [record.dagster_event.asset_check_evaluation_data for record in records if record.dagster_event]
+    return [
+        item.description or item.check_name
+        for item in found
+        if not item.passed and item.severity is dg.AssetCheckSeverity.ERROR
+    ]
 
 
 def _chain(error: Any) -> Iterator[Any]:

@@ -157,7 +157,9 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
         ),
         Assumption("outcome_model", "The outcome model is right on average over the target units."),
         Assumption("linearity", "Outcome depends linearly on treatment and covariates, with one common effect."),
-        Assumption("common_effect", "The effect is the same for all units; else a variance-weighted average is estimated."),
+        Assumption(
+            "common_effect", "The effect is the same for all units; else a variance-weighted average is estimated."
+        ),
         Assumption("consistency", "The treatment is well defined: what was observed is what would be given."),
     )
 }

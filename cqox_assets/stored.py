@@ -1,6 +1,7 @@
 """How each kind of asset value is stored: codecs between values and documents with frames."""
 
 import json
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,8 +105,10 @@ def _encode_delivery(value: Delivery) -> Parts:
 
 
 def _decode_delivery(document: Mapping[str, Any], frames: LazyFrames) -> Delivery:
+    table = Table.from_facts(document["table"], frames.local("rows"))
+    weakref.finalize(table, lambda held: None, frames)  # a copy of a remote file lives as long as the table
     return Delivery(
-        table=Table.from_facts(document["table"], frames.path("rows")),
+        table=table,
         declaration=Declaration.model_validate(document["declaration"]),
         declaration_sha256=document["declaration_sha256"],
         tables={name: frames[f"side_{name}"] for name in document["tables"]},

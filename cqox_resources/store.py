@@ -34,7 +34,10 @@ class Parts:
 class Codec(Protocol):
     """Turns objects of one kind into parts and back."""
 
-    kind: str
+    @property
+    def kind(self) -> str:
+        """Name of the kind, as manifests have it."""
+        ...
 
     def accepts(self, value: Any) -> bool:
         """Whether this codec stores the value."""
@@ -60,6 +63,7 @@ class LazyFrames(Mapping[str, pd.DataFrame]):
         self._folder = folder
         self._files = dict(files)
         self._read: dict[str, pd.DataFrame] = {}
+        self._copies: tempfile.TemporaryDirectory[str] | None = None
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         """Return the whole frame."""
@@ -79,9 +83,17 @@ class LazyFrames(Mapping[str, pd.DataFrame]):
                 f"part '{name}' of {self._folder} is missing; materialize the asset again"
             ) from error
 
-    def path(self, name: str) -> UPath:
-        """Return where the frame's Parquet file is."""
-        return self._folder / self._files[name]
+    def local(self, name: str) -> Path:
+        """Return a local path of the frame's Parquet file; a remote one is copied, and kept as long as this object."""
+        place = self._folder / self._files[name]
+        if _is_local(place):
+            return Path(str(place))
+        if self._copies is None:
+            self._copies = tempfile.TemporaryDirectory(prefix="cqox-")
+        target = Path(self._copies.name) / self._files[name]
+        with place.open("rb") as source, target.open("wb") as sink:
+            _copy(source, sink)
+        return target
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._files)

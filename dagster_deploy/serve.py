@@ -52,10 +52,20 @@ def free_port(host: str, wanted: int) -> int:
     raise SystemExit(f"no port is free on {host}")
 
 
-def start_daemon(workspace: Path) -> "subprocess.Popen[bytes]":
-    """Start the daemon that runs sensors, schedules and the queue."""
+def create_storage() -> None:
+    """Create Dagster's tables before two processes would do so at the same time."""
+    from dagster import DagsterInstance
+
+    with DagsterInstance.get() as instance:
+        instance.get_run_records(limit=1)
+
+
+def start_daemon(workspace: Path, log: Path) -> "subprocess.Popen[bytes]":
+    """Start the daemon that runs sensors, schedules and the queue; what it and its runs say goes to a file."""
     command = [sys.executable, "-m", "dagster._daemon", "run", "-w", str(workspace)]
-    return subprocess.Popen(command, cwd=ROOT)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as sink:
+        return subprocess.Popen(command, cwd=ROOT, stdout=sink, stderr=subprocess.STDOUT)
 
 
 def serve_web(host: str, port: int, workspace: Path) -> None:
@@ -113,8 +123,11 @@ def main() -> None:
         from dagster_deploy.samples import deliver_profiles
 
         deliver_profiles(settings.home)
-    daemon = None if options.no_daemon else start_daemon(workspace)
-    print(f"\n  CQOx is starting: {url}\n  Inbox: {settings.inbox}/<domain>/<YYYY-MM>/\n", flush=True)
+    log = settings.home / "logs" / "daemon.log"
+    create_storage()
+    daemon = None if options.no_daemon else start_daemon(workspace, log)
+    print(f"\n  CQOx is starting: {url}", flush=True)
+    print(f"  Inbox: {settings.inbox}/<domain>/<YYYY-MM>/\n  Log of the runs: {log}\n", flush=True)
     if options.samples:
         threading.Thread(target=_deliver, args=(settings, url), daemon=True).start()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

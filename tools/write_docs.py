@@ -1,7 +1,8 @@
-"""Write the tables of docs/catalogue.md from the catalogue: ``python tools/write_docs.py [--check]``."""
+"""Write docs/catalogue.md and the tables of README from the catalogues: ``python tools/write_docs.py [--check]``."""
 
 import argparse
 import math
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import MISSING, fields
@@ -12,7 +13,8 @@ from cqox_assets.catalog import load_estimators, load_figures, load_sensitivitie
 from cqox_assets.measures import MEASURES
 from cqox_assets.spec import CommonParams
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "catalogue.md"
+ROOT = Path(__file__).resolve().parent.parent
+_ENTRY = re.compile(r"^    (\w+) : [^\n]*\n((?:        [^\n]*\n?)+)", re.MULTILINE)
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> list[str]:
@@ -29,8 +31,18 @@ def words(items: Iterable[Any]) -> str:
     return ", ".join(str(item) for item in items)
 
 
-def parameters(kind: type[CommonParams]) -> list[tuple[str, str, str]]:
-    """Return name, type and default of each parameter that the class adds to or changes in the common ones."""
+def meanings(kind: type) -> dict[str, str]:
+    """Return what the docstrings of a parameter class and its bases say of each parameter."""
+    found = {}
+    for cls in reversed(kind.__mro__):
+        for name, text in _ENTRY.findall(f"{cls.__doc__ or ''}\n"):
+            found[name] = " ".join(text.split())
+    return found
+
+
+def parameters(kind: type[CommonParams]) -> list[tuple[str, str, str, str]]:
+    """Return name, type, default and meaning of each parameter that the class adds to or changes in the common ones."""
+    said = meanings(kind)
     common = {item.name: item.default for item in fields(CommonParams)}
     found = []
     for item in fields(kind):
@@ -42,7 +54,7 @@ def parameters(kind: type[CommonParams]) -> list[tuple[str, str, str]]:
                 if isinstance(item.type, type)
                 else str(item.type).replace("typing.", "").replace("collections.abc.", "")
             )
-            found.append((item.name, f"`{kind_name}`", f"`{default!r}`"))
+            found.append((item.name, f"`{kind_name}`", f"`{default!r}`", said.get(item.name, "")))
     return found
 
 
@@ -78,12 +90,53 @@ def render() -> str:
         ),
     )
     lines += ["## Parameters", "", "Of every estimator:", ""]
-    lines += table(("name", "type", "default"), parameters(CommonParams))
+    lines += table(("name", "type", "default", "meaning"), parameters(CommonParams))
     for item in estimators.values():
         own = parameters(item.params) if item.params is not CommonParams else []
         if own:
-            lines += [f"`{item.name}` adds or changes:", "", *table(("name", "type", "default"), own)]
+            lines += [f"`{item.name}` adds or changes:", "", *table(("name", "type", "default", "meaning"), own)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def short_tables() -> dict[str, list[str]]:
+    """Return the tables that README shows, by the name of their place."""
+    rows = [
+        (f"`{item.name}`", item.title, words(item.estimands), words(item.diagnostics))
+        for item in load_estimators().values()
+    ]
+    return {
+        "estimators": table(("estimator", "what it is", "estimands", "gates"), rows),
+        "sensitivities": table(
+            ("question", "what it asks"), ((f"`{item.name}`", item.question) for item in load_sensitivities().values())
+        ),
+        "figures": table(
+            ("figure", "the question it answers"),
+            ((f"`{item.name}`", item.question) for item in load_figures().values()),
+        ),
+        "measures": table(
+            ("measure", "definition", "passes if", "severity"),
+            ((f"`{item.name}`", item.definition, _passes(item), item.severity) for item in MEASURES.values()),
+        ),
+    }
+
+
+def fill(text: str) -> str:
+    """Replace what stands between `<!-- NAME -->` and `<!-- /NAME -->` by the table of that name."""
+    for name, lines in short_tables().items():
+        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        before, found, rest = text.partition(start)
+        _, closed, after = rest.partition(end)
+        if not (found and closed):
+            raise SystemExit(f"README.md has no place {start} ... {end}")
+        body = "\n".join(lines).rstrip()
+        text = f"{before}{start}\n\n{body}\n\n{end}{after}"
+    return text
+
+
+def pages() -> dict[Path, str]:
+    """Return every generated page with its text."""
+    readme = ROOT / "README.md"
+    return {ROOT / "docs" / "catalogue.md": render(), readme: fill(readme.read_text(encoding="utf-8"))}
 
 
 def _passes(item: Any) -> str:
@@ -91,17 +144,23 @@ def _passes(item: Any) -> str:
 
 
 def main() -> int:
-    """Write the page, or with --check say whether it is up to date."""
+    """Write the pages, or with --check say which are out of date."""
     parser = argparse.ArgumentParser(prog="python tools/write_docs.py", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the page is out of date")
-    check, page = parser.parse_args().check, render()
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a page is out of date")
+    check = parser.parse_args().check
+    stale = [path for path, text in pages().items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
+    names = words(path.relative_to(ROOT) for path in stale)
+    if not stale:
+        print("every generated page is up to date")
+        return 0
     if check:
-        fresh = PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page
-        print("docs/catalogue.md is up to date" if fresh else "docs/catalogue.md is out of date; run make docs")
-        return 0 if fresh else 1
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(page, encoding="utf-8")
-    print(PAGE)
+        print(f"out of date: {names}; run make docs")
+        return 1
+    for path in stale:
+        text = pages()[path]
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    print(f"written: {names}")
     return 0
 
 

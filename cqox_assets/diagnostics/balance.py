@@ -54,5 +54,5 @@ def worst_difference(table: pd.DataFrame, column: str = "after") -> tuple[float 
     """Return the largest difference of a balance table and a sentence that names its covariate."""
     if table.empty:
         return None, "there are no covariates to compare"
-    row = table.loc[table[column].idxmax()]
+    row = table.iloc[int(table[column].to_numpy().argmax())]
     return float(row[column]), f"the largest is {row['covariate']} at {row[column]:.3f}"

@@ -169,6 +169,7 @@ SPEC = EstimatorSpec(
     title="Augmented inverse probability weighting",
     family="doubly_robust",
     estimands=(Estimand.ATE, Estimand.ATT),
+    shares_nuisance=True,
     run=run,
     requires=frozenset({Role.OUTCOME, Role.TREATMENT, Role.COVARIATES}),
     accepts=frozenset({Role.WEIGHT, Role.CLUSTER, Role.UNIT, Role.PROPENSITY}),

@@ -55,7 +55,7 @@ def estimator_asset(spec: EstimatorSpec) -> dg.AssetsDefinition:
         **inputs,
         "return": dg.MaterializeResult,
     }
-    return dg.asset(
+    wrapped: dg.AssetsDefinition = dg.asset(
         key=key,
         ins=ins,
         description=describe(spec),
@@ -67,6 +67,7 @@ def estimator_asset(spec: EstimatorSpec) -> dg.AssetsDefinition:
         ],
         **stage("estimates", cost=spec.cost, kinds={"python", spec.family[:20]}),
     )(estimate)
+    return wrapped
 
 
 def describe(spec: EstimatorSpec) -> str:

@@ -224,6 +224,7 @@ SPEC = EstimatorSpec(
     title="Double machine learning",
     family="machine_learning",
     estimands=(Estimand.ATE, Estimand.ATT),
+    shares_nuisance=True,
     run=run,
     requires=frozenset({Role.OUTCOME, Role.TREATMENT, Role.COVARIATES}),
     accepts=frozenset({Role.WEIGHT, Role.CLUSTER, Role.UNIT}),

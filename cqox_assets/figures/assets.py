@@ -2,6 +2,7 @@
 
 import traceback
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 
@@ -95,7 +96,7 @@ def draw(spec: FigureSpec, inputs: Inputs, reports: ReportStore, partition: Part
 def _result(
     key: dg.AssetKey, record: FigureRecord, fingerprint: str, reports: ReportStore, partition: Partition
 ) -> dg.MaterializeResult:
-    metadata: dict[str, object] = {
+    metadata: dict[str, Any] = {
         "fingerprint": fingerprint,
         "status": record.status,
         "question": dg.MetadataValue.md(record.question),

@@ -22,13 +22,16 @@ DATA_KEY = dg.AssetKey(["gates", "data_diagnostics"])
     ],
     **STAGE,
 )
-def data_diagnostics(study: Study) -> dg.MaterializeResult:
+def data_diagnostics(context: dg.AssetExecutionContext, study: Study) -> dg.MaterializeResult:
     """Diagnose the study and validate table and diagnostics with Great Expectations."""
     from cqox_assets.gates.checks import data_gates
     from cqox_assets.gates.data import diagnose
 
     found = diagnose(study)
     gates = data_gates(study, found)
+    for check in gates.checks:
+        if check.stops:
+            context.log.error(f"{check.name} stops the run: {check.description}")
     return dg.MaterializeResult(
         value=found,
         metadata={

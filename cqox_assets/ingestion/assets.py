@@ -7,6 +7,7 @@ import tempfile
 import weakref
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -123,12 +124,12 @@ def _stop(code: str, sentence: str) -> dg.Failure:
     return dg.Failure(description=sentence, metadata={"kind": "input", "code": code}, allow_retries=False)
 
 
-def _metadata(value: Delivery) -> dict[str, object]:
+def _metadata(value: Delivery) -> dict[str, Any]:
     table = value.table
     sources = pd.DataFrame([{**source, "sha256": str(source["sha256"])[:12]} for source in table.sources])
     return {
         "dagster/row_count": table.rows,
-        "columns": len(table.columns) if hasattr(table.columns, "__len__") else int(table.columns),
+        "columns": len(table.columns),
         "sha256": table.sha256,
         "format": table.format,
         "encoding": table.encoding or "binary",

@@ -1,5 +1,7 @@
 """Roll-ups over partitions: the effect history of a domain and the network of domains."""
 
+from typing import Any
+
 import dagster as dg
 import pandas as pd
 
@@ -8,7 +10,12 @@ from cqox_assets.partitions import DOMAIN_PARTITIONS, DOMAINS, PERIOD
 from cqox_assets.results import Results
 from cqox_resources.settings import Settings
 
-SHARED = {"group_name": "ledger", "owners": OWNERS, "kinds": {"python"}, "tags": {"stage": "ledger", "cost": "light"}}
+SHARED: dict[str, Any] = {
+    "group_name": "ledger",
+    "owners": OWNERS,
+    "kinds": {"python"},
+    "tags": {"stage": "ledger", "cost": "light"},
+}
 HISTORY_KEY = dg.AssetKey(["ledger", "effect_history"])
 
 

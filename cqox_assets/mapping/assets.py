@@ -1,5 +1,6 @@
 """From the raw table to the study: profile, domain, roles and preparation as assets."""
 
+from dataclasses import replace
 from typing import Any
 
 import dagster as dg
@@ -66,13 +67,13 @@ def domain_match(
     sentence = (
         match.evidence if fits else f"the columns look like {match.best}, the inbox folder says {own}: {match.evidence}"
     )
-    scores = pd.DataFrame(sorted(match.scores.items(), key=lambda pair: -pair[1]), columns=["domain", "score"])
+    scores = pd.DataFrame(list(match.scores.items()), columns=["domain", "score"])
     return dg.MaterializeResult(
         value=match,
         metadata={
             "best": match.best,
             "evidence": match.evidence,
-            "scores": dg.MetadataValue.md(markdown_table(scores)),
+            "scores": dg.MetadataValue.md(markdown_table(scores.sort_values("score", ascending=False))),
         },
         check_results=[
             dg.AssetCheckResult(
@@ -107,7 +108,9 @@ def column_roles(
     """Propose roles from names, types, cardinalities and relations; what a person stated wins."""
     from cqox_assets.mapping.roles import infer_roles
 
-    declared = {**raw_table.declaration.roles, **{role: tuple(names) for role, names in config.roles.items()}}
+    declaration = raw_table.declaration
+    rails = {"guardrails": tuple(declaration.guardrails)} if declaration.guardrails else {}
+    declared = {**rails, **declaration.roles, **{role: tuple(names) for role, names in config.roles.items()}}
     domain = Partition.parse(context.partition_key).domain
     try:
         proposal = infer_roles(
@@ -166,6 +169,7 @@ def study(
         )
     except CqoxError as error:
         raise _stop(error) from error
+    prepared = replace(prepared, notices=(*prepared.notices, *column_roles.warnings))
     metadata: dict[str, Any] = {
         "fingerprint": prepared.fingerprint,
         "dagster/row_count": len(prepared),

@@ -1,9 +1,12 @@
 """Shared nuisance models as an asset."""
 
+from typing import Any
+
 import dagster as dg
 
 from cqox_assets.assets import bullets, check_specs, checks_of, numbers, stage
 from cqox_assets.errors import CqoxError
+from cqox_assets.measures import Diagnostic
 from cqox_assets.result import Nuisance, Refusal
 from cqox_assets.spec import CommonParams
 from cqox_assets.study import Role, Study, TreatmentKind
@@ -23,9 +26,10 @@ CHECKS = ("overlap", "effective_sample_size", "weight_range")
 def nuisance_models(gated_study: Study) -> dg.MaterializeResult:
     """Fit the default nuisance learner; a study that has no arms or no covariates gets a refusal instead."""
     value = fit(gated_study)
+    found: tuple[Diagnostic, ...] = ()
+    metadata: dict[str, Any]
     if isinstance(value, Refusal):
         metadata = {"status": "refused", "reason": value.reason, "remedy": value.remedy}
-        found = ()
     else:
         found = value.diagnostics
         metadata = {

@@ -57,7 +57,7 @@ def sensitivity_asset(spec: SensitivitySpec) -> dg.AssetsDefinition:
         "settings": dg.ResourceParam[Settings],
         "return": dg.MaterializeResult,
     }
-    return dg.asset(
+    wrapped: dg.AssetsDefinition = dg.asset(
         key=key,
         deps=[dg.AssetDep(["gates", "gated_study"]), *ESTIMATES],
         description=f"**{spec.title}** {spec.question}\n\n{spec.reference}",
@@ -65,6 +65,7 @@ def sensitivity_asset(spec: SensitivitySpec) -> dg.AssetsDefinition:
         check_specs=[dg.AssetCheckSpec("holds", asset=key, description="The conclusion survives the question.")],
         **stage("sensitivity", cost=spec.cost),
     )(ask)
+    return wrapped
 
 
 def answer_all(spec: SensitivitySpec, present: Present, params: CommonParams, run_id: str = "") -> dict[str, Answer]:

@@ -17,17 +17,26 @@ GATES_KEY = dg.AssetKey(["synthesis", "design_gates"])
 
 @dg.asset(
     key=["synthesis", "effect_summary"],
-    deps=[dg.AssetDep(["gates", "gated_study"]), dg.AssetDep(["discovery", "method_plan"]), *ESTIMATES],
+    deps=[
+        dg.AssetDep(["gates", "gated_study"]),
+        dg.AssetDep(["discovery", "method_plan"]),
+        dg.AssetDep(GATES_KEY),
+        *ESTIMATES,
+    ],
     description="Estimates by estimand, agreement among those that answer the same question, assumption ledger.",
     code_version="1",
     **STAGE,
 )
 def effect_summary(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
     """Summarise every estimate of the current study."""
+    from cqox_assets.discovery.plan import plan_methods
     from cqox_assets.synthesis.effect_summary import summarise
 
     present = Results(settings.warehouse).present(Partition.parse(context.partition_key).key)
-    summary = summarise(present.plan, present.estimates)
+    gates = present.find("synthesis/design_gates")
+    summary = summarise(
+        present.plan or plan_methods(present.study), present.estimates, gates.to_json()["rows"] if gates else ()
+    )
     kinds = list(present.estimates.values())
     return dg.MaterializeResult(
         value=summary,
@@ -61,10 +70,13 @@ def effect_summary(context: dg.AssetExecutionContext, settings: dg.ResourceParam
 )
 def design_gates(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
     """Collect and judge the diagnostics of the current study."""
+    from cqox_assets.gates.data import diagnose
     from cqox_assets.gates.design import collect
 
     present = Results(settings.warehouse).present(Partition.parse(context.partition_key).key)
-    report = collect(present.data, present.nuisance, present.estimates, present.inputs().sensitivity)
+    report = collect(
+        present.data or diagnose(present.study), present.nuisance, present.estimates, present.inputs().sensitivity
+    )
     counts = report.counts()
     return dg.MaterializeResult(
         value=report,

@@ -46,6 +46,10 @@ def errors(result: dg.ExecuteInProcessResult) -> str:
     """Return what the failed steps of a run said."""
     texts = []
     for event in result.all_events:
+        if event.event_type_value == "ASSET_CHECK_EVALUATION":
+            check = event.asset_check_evaluation_data
+            if not check.passed and check.severity.value == "ERROR":
+                texts.append(f"{check.check_name}: {check.description}")
         if event.is_step_failure:
             data = event.step_failure_data
             error = data.error

@@ -109,3 +109,9 @@ def test_a_parquet_file_is_stored_without_reading_it(tmp_path, folder):
     thing(7)["rows"].to_parquet(source)
     store.save(folder, Parts("thing", {"text": "file"}, {"rows": source}))
     assert store.load(folder, CODECS)["rows"]["x"].tolist() == [7, 8]
+
+
+def test_a_remote_frame_becomes_a_local_file(folder):
+    manifest = store.save(folder, CODEC.encode(thing(4)))
+    frames = store.LazyFrames(folder, manifest["frames"])
+    assert pd.read_parquet(frames.local("rows"))["x"].tolist() == [4, 5]
