@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import pandas as pd
 from upath import UPath
@@ -197,7 +197,7 @@ def _put_frame(folder: UPath, frame: "pd.DataFrame | Path") -> str:
     return name
 
 
-def _replace(target: UPath, content: "bytes | io.BufferedReader") -> None:
+def _replace(target: UPath, content: "bytes | BinaryIO") -> None:
     """Put the content in place in one step; object stores do that by themselves, local files by renaming."""
     if not _is_local(target):
         with target.open("wb") as sink:
@@ -215,7 +215,7 @@ def _replace(target: UPath, content: "bytes | io.BufferedReader") -> None:
         raise
 
 
-def _copy(content: "bytes | io.BufferedReader", sink: Any) -> None:
+def _copy(content: "bytes | BinaryIO", sink: Any) -> None:
     if isinstance(content, bytes):
         sink.write(content)
         return
