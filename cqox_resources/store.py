@@ -9,6 +9,7 @@ import io
 import json
 import os
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -130,7 +131,18 @@ def save(folder: UPath, parts: Parts) -> dict[str, Any]:
     _replace(folder / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1).encode())
     for stale in set((before or {}).get("previous", [])) - mine - earlier:
         (folder / stale).unlink(missing_ok=True)
+    _sweep(folder)
     return manifest
+
+
+def _sweep(folder: UPath) -> None:
+    """Remove scratch files that a killed writer left more than an hour ago."""
+    if not _is_local(folder):
+        return
+    limit = time.time() - 3600
+    for path in Path(str(folder)).glob(".*.tmp"):
+        if path.stat().st_mtime < limit:
+            path.unlink(missing_ok=True)
 
 
 def load(folder: UPath, codecs: Mapping[str, Codec]) -> Any:

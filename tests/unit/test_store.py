@@ -1,6 +1,7 @@
 """Stored results: the old one or the new one, never a mixture, on any file system."""
 
 import json
+import os
 
 import pandas as pd
 import pytest
@@ -115,3 +116,15 @@ def test_a_remote_frame_becomes_a_local_file(folder):
     manifest = store.save(folder, CODEC.encode(thing(4)))
     frames = store.LazyFrames(folder, manifest["frames"])
     assert pd.read_parquet(frames.local("rows"))["x"].tolist() == [4, 5]
+
+
+def test_scratch_files_of_a_killed_writer_are_swept(tmp_path):
+    folder = UPath(tmp_path / "results")
+    store.save(folder, CODEC.encode(thing(1)))
+    old, fresh = tmp_path / "results" / ".a1.tmp", tmp_path / "results" / ".b2.tmp"
+    for path in (old, fresh):
+        path.write_bytes(b"half")
+    os.utime(old, (1, 1))
+    store.save(folder, CODEC.encode(thing(2)))
+    assert not old.exists()
+    assert fresh.exists()
