@@ -2,13 +2,15 @@
 
 import html
 import mimetypes
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dagster_webserver.webserver import DagsterWebserver
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
+from upath import UPath
 
 from cqox_resources.settings import Settings
 
@@ -34,19 +36,30 @@ class Webserver(DagsterWebserver):  # type: ignore[type-arg]
 
     async def report_endpoint(self, request: Request) -> Response:
         """Serve one report file, or the list of decision cards."""
-        root = Path(str(Settings.from_env().reports)).resolve()
-        path = (root / request.path_params["path"]).resolve()
-        if path == root:
-            return HTMLResponse(card_list(root), headers=REPORT_HEADERS)
-        if not path.is_relative_to(root) or not path.is_file() or path.name.startswith("."):
+        root = Settings.from_env().reports
+        parts = PurePosixPath(request.path_params["path"]).parts
+        if not parts:
+            return HTMLResponse(await run_in_threadpool(card_list, root), headers=REPORT_HEADERS)
+        content = None if any(part.startswith(".") for part in parts) else await run_in_threadpool(_read, root, parts)
+        if content is None:
             return HTMLResponse("<p>There is no such report.</p>", status_code=404, headers=REPORT_HEADERS)
-        kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        return FileResponse(path, media_type=kind, headers=REPORT_HEADERS)
+        kind = mimetypes.guess_type(parts[-1])[0] or "application/octet-stream"
+        return Response(content, media_type=kind, headers=REPORT_HEADERS)
 
 
-def card_list(root: Path) -> str:
+def _read(root: UPath, parts: tuple[str, ...]) -> bytes | None:
+    """Return a file below the root, on whatever file system that is; None when there is none."""
+    target = root.joinpath(*parts)
+    if root.protocol in ("", "file", "local") and not Path(str(target)).resolve().is_relative_to(
+        Path(str(root)).resolve()
+    ):
+        return None
+    return target.read_bytes() if target.is_file() else None
+
+
+def card_list(root: UPath) -> str:
     """Return a page that links every decision card."""
-    cards = sorted(root.glob("*/*/decision_card.html"), key=lambda path: path.parts)
+    cards = sorted(root.glob("*/*/decision_card.html"), key=lambda path: path.parts) if root.is_dir() else []
     rows = []
     for card in cards:
         domain, period = card.parts[-3], card.parts[-2]
