@@ -65,7 +65,8 @@ def run(study: Study, params: StratificationParams, context: Context) -> EffectE
     Notes
     -----
     sum over strata of share * (mean y treated - mean y control); variance sum of share^2 (s1^2/n1 + s0^2/n0). Stratum k
-    holds edge[k-1] < e <= edge[k]. Five strata remove about 90% of the bias of a measured confounder (Cochran 1968).
+    holds edge[k-1] < e <= edge[k]; a stratum that tied scores leave empty is none. Five strata remove about 90%
+    of the bias of a measured confounder (Cochran 1968).
 
     References
     ----------
@@ -86,6 +87,7 @@ def run(study: Study, params: StratificationParams, context: Context) -> EffectE
     chosen = treated == 1 if over == "treated" or (over == "auto" and estimand == Estimand.ATT) else treated >= 0
     shares = np.arange(1, params.strata) / params.strata
     edges = weighted_quantiles(propensity[chosen], shares, None if weight is None else weight[chosen])
+    edges = edges[np.unique(np.searchsorted(edges, propensity, side="left"))[:-1]]  # strata without any unit are none
     units = pd.DataFrame({"row": np.flatnonzero(kept), "treated": treated.astype(int), "propensity": propensity})
     units["stratum"] = 1 + np.searchsorted(edges, propensity, side="left")
     table = _strata(part, units, edges, estimand)

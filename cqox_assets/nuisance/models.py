@@ -58,7 +58,7 @@ class Data:
 
     def content_folds(self, folds: int, seed: int) -> np.ndarray:
         """Assign folds by content; clusters stay together."""
-        return content_folds(self.x, self.y, self.d, folds, seed=seed, group=self.cluster)
+        return content_folds(self.x, self.y, self.d, folds, seed=seed, group=self.cluster, weight=self.weight)
 
 
 def groups_of(study: Study) -> np.ndarray | None:

@@ -3,6 +3,8 @@
 import numpy as np
 import pandas as pd
 
+_COPIES = 4
+
 
 def content_folds(
     covariates: np.ndarray,
@@ -12,6 +14,7 @@ def content_folds(
     *,
     seed: int = 0,
     group: np.ndarray | None = None,
+    weight: np.ndarray | None = None,
 ) -> np.ndarray:
     """Assign each unit to one of `folds` folds.
 
@@ -26,11 +29,18 @@ def content_folds(
         Another seed gives another assignment.
     group : ndarray of shape (n,), optional
         Units of one group (cluster or panel unit) share a fold; then nothing else matters.
+    weight : ndarray of shape (n,), optional
+        Puts units of equal covariates, outcome and arm in order.
 
     Returns
     -------
     ndarray of int, shape (n,)
         Values 0..folds-1.
+
+    Notes
+    -----
+    At most four equal units share a fold, so that a bootstrap's copies stay together, while every cell of discrete
+    covariates is spread over the folds: a model must have seen the cells that it predicts.
     """
     key = f"{seed % 10**16:016d}"
     if group is not None:
@@ -42,12 +52,24 @@ def content_folds(
     contents = pd.util.hash_pandas_object(frame, index=False, hash_key=key).to_numpy()
     rank = np.unique(outcome, return_inverse=True)[1]
     central = np.minimum(rank, rank.max() - rank)
+    order = np.lexsort((np.zeros(len(rank)) if weight is None else weight, rank, contents, arm))
+    copy = np.empty(len(outcome), dtype=int)
+    copy[order] = _position_in_run(np.stack([contents[order], rank[order].astype(np.uint64)], axis=1), arm[order])
     result = np.empty(len(outcome), dtype=int)
     for value in np.unique(arm):
         rows = np.flatnonzero(arm == value)
         pairs = np.stack([contents[rows].astype(np.uint64), central[rows].astype(np.uint64)], axis=1)
-        result[rows] = np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1) % folds
+        kind = np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)
+        result[rows] = (kind + copy[rows] // _COPIES) % folds
     return result
+
+
+def _position_in_run(keys: np.ndarray, arm: np.ndarray) -> np.ndarray:
+    """Return the position of each row within its run of equal keys (n, 2) and arm (n,), from 0."""
+    starts = np.ones(len(keys), dtype=bool)
+    starts[1:] = (keys[1:] != keys[:-1]).any(axis=1) | (arm[1:] != arm[:-1])
+    first = np.flatnonzero(starts)
+    return np.asarray(np.arange(len(keys)) - first[np.cumsum(starts) - 1])
 
 
 def index_folds(n: int, folds: int) -> np.ndarray:

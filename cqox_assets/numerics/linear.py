@@ -9,6 +9,7 @@ from cqox_assets.errors import CatalogError
 
 COVARIANCES = ("classical", "HC0", "HC1", "HC2", "HC3", "CR0", "CR1")
 _LEVERAGE_ONE = 1e-10
+_ROUNDING = 1e-10
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,16 @@ class LinearFit:
 def independent_columns(design: np.ndarray, tolerance: float = 1e-9) -> np.ndarray:
     """Return the columns that are no linear combination of earlier ones, in their order.
 
-    Uses a sequential Cholesky factor of the scaled Gram matrix, so the first of two equal columns stays.
+    Uses a sequential Cholesky factor of the scaled Gram matrix, so the first of two equal columns stays. After a
+    constant the other columns are centred: a column far from zero (a year, an amount) is not a copy of the constant.
     """
     scale = np.sqrt(np.einsum("ij,ij->j", design, design))
+    if len(design) and design[0, 0] != 0 and np.ptp(design[:, 0]) == 0:
+        centred = design - design.mean(axis=0)
+        centred[:, 0] = design[:, 0]
+        spread = np.sqrt(np.einsum("ij,ij->j", centred, centred))
+        moves = spread > _ROUNDING * scale
+        design, scale = np.where(moves, centred, 0.0), np.where(moves, spread, 0.0)
     scale[scale == 0] = 1.0
     gram = (design / scale).T @ (design / scale)
     kept: list[int] = []

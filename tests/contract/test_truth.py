@@ -1,12 +1,15 @@
 """Every entry recovers the effects that it declares, and reports no effect where there is none."""
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from cqox_assets.measures import Status
 from cqox_assets.result import EffectEstimate, Refusal
 from cqox_assets.simulate.designs import DESIGNS
 from cqox_assets.spec import EstimatorSpec
-from tests.contract.helpers import SEED, SPECS, answer, run
+from cqox_assets.study import Role, Study
+from tests.contract.helpers import SEED, SPECS, answer, name_of, run
 
 CASES = [pytest.param(spec, truth, id=f"{spec.name}-{truth}") for spec in SPECS for truth in spec.truths]
 BREAKS = [pytest.param(spec, broken, id=f"{spec.name}-{broken}") for spec in SPECS for broken in spec.breaks]
@@ -54,3 +57,16 @@ def test_null_is_reported_as_null(spec: EstimatorSpec, design: str) -> None:
         assert outcome.interval is not None
         rejected += not outcome.interval.covers(0.0)
     assert rejected <= 1
+
+
+@pytest.mark.parametrize("spec", [spec for spec in SPECS if "unconfoundedness" in spec.assumptions], ids=name_of)
+def test_recovers_the_effect_in_cells_of_a_discrete_covariate(spec: EstimatorSpec) -> None:
+    generator = np.random.default_rng(SEED)
+    level = generator.integers(0, 5, 2000)
+    d = generator.random(2000) < 0.2 + 0.15 * level
+    frame = pd.DataFrame({f"r{k}": (level == k) * 1.0 for k in range(1, 5)}).assign(d=d * 1.0)
+    frame["y"] = (generator.random(2000) < 0.1 + 0.15 * level + 0.1 * d) * 1.0
+    roles = {Role.OUTCOME: ("y",), Role.TREATMENT: ("d",), Role.COVARIATES: ("r1", "r2", "r3", "r4")}
+    outcome = answer(spec, Study(frame=frame, roles=roles, arms=("no", "yes")))
+    assert outcome.std_error is not None
+    assert abs(outcome.estimate - 0.1) < 3 * outcome.std_error

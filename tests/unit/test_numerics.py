@@ -182,6 +182,25 @@ def test_folds_share_arms_and_groups_evenly(rows):
     assert (random_folds(600, 5, 1) != random_folds(600, 5, 2)).any()
 
 
+def test_cells_of_discrete_covariates_are_spread_over_the_folds():
+    generator = np.random.default_rng(3)
+    x, d = generator.integers(0, 3, (600, 1)).astype(float), generator.integers(0, 2, 600).astype(float)
+    y, w = generator.integers(0, 2, 600).astype(float), generator.random(600)
+    fold = content_folds(x, y, d, 5, weight=w)
+    for cell in np.unique(x):
+        share = np.bincount(fold[x[:, 0] == cell], minlength=5) / np.sum(x[:, 0] == cell)
+        assert share.min() > 0.1
+    order = generator.permutation(600)
+    assert np.array_equal(content_folds(x[order], y[order], d[order], 5, weight=w[order]), fold[order])
+    assert np.array_equal(content_folds(x, 1 - y, d, 5, weight=w), fold)
+
+
+def test_copies_of_a_row_share_a_fold(rows):
+    x, d, y = (np.repeat(part[:200], 3, axis=0) for part in rows)
+    fold = content_folds(x, y, d, 5).reshape(200, 3)
+    assert (fold == fold[:, :1]).all()
+
+
 def test_hajek_with_constant_weights_is_the_difference_in_means(rows):
     _, d, y = rows
     point, influence, _ = hajek_contrast(y, d, np.ones(600), np.zeros(600))
@@ -273,6 +292,13 @@ def test_linear_drops_a_repeated_column_and_says_so(rows):
     fit = fit_linear(with_constant(x, x[:, 0]), y)
     assert fit.kept.tolist() == [0, 1, 2, 3, 4]
     assert np.allclose(with_constant(x).T @ fit.residuals, 0, atol=1e-8)
+
+
+def test_a_column_far_from_zero_is_no_copy_of_the_constant(rows):
+    x, _, y = rows
+    near, far = fit_linear(with_constant(x), y), fit_linear(with_constant(x + 1e7), y)
+    assert far.coef[1:] == pytest.approx(near.coef[1:], rel=1e-6)
+    assert fit_linear(with_constant(x[:, :1], np.full(len(y), 0.1)), y).kept.tolist() == [0, 1]
 
 
 def test_bootstrap_draws_whole_clusters():
