@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cqox_assets.catalog import entry_named, load_estimators, load_figures, load_sensitivities
-from cqox_assets.errors import CqoxError
 from cqox_assets.result import EffectEstimate, Nuisance, Outcome, Refusal, SensitivityResult
 from cqox_assets.runner import run_estimator, run_guarded, runner_for
 from cqox_assets.spec import Context, EstimatorSpec, FigureSpec, SensitivitySpec, build_params
@@ -184,5 +183,5 @@ def _shared(study: Study) -> Nuisance | None:
         return None
     try:
         return fit_nuisance(study)
-    except CqoxError:
-        return None  # an estimator that needs the models meets the same obstacle and refuses with its words
+    except Exception:
+        return None  # an estimator that needs the models meets the same obstacle; its own outcome says so

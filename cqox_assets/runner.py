@@ -34,9 +34,12 @@ def run_estimator(
     params = spec.params() if params is None else params
     context = Context.fresh() if context is None else context
     started = time.perf_counter()
-    outcome = _refuse_early(spec, study) or _run_contrasts(spec, study, params, context)
-    if isinstance(outcome, EffectEstimate) and params.inference != "analytic":
-        outcome = _resample(spec, study, params, context, outcome)
+    try:
+        outcome = _answer(spec, study, params, context)
+    except CatalogError:
+        raise
+    except CqoxError as error:
+        outcome = _in_words(spec, error)
     facts = {
         "fingerprint": study.fingerprint,
         "params": asdict(params),
@@ -44,6 +47,38 @@ def run_estimator(
         "seconds": round(time.perf_counter() - started, 6),
     }
     return with_provenance(outcome, **facts)  # type: ignore[return-value]
+
+
+def _answer(spec: EstimatorSpec, study: Study, params: CommonParams, context: Context) -> EffectEstimate | Refusal:
+    suited, notices = _suited(spec, study)
+    outcome = _refuse_early(spec, suited) or _run_contrasts(spec, suited, params, context)
+    if isinstance(outcome, EffectEstimate) and params.inference != "analytic":
+        outcome = _resample(spec, suited, params, context, outcome)
+    return replace(outcome, notices=(*notices, *outcome.notices)) if isinstance(outcome, EffectEstimate) else outcome
+
+
+def _in_words(spec: EstimatorSpec, error: CqoxError) -> Refusal:
+    """Turn data that a model cannot be fitted to into a refusal with the error's own words."""
+    reason, _, remedy = error.message.partition("; ")
+    return spec.refuse(error.code, reason, remedy or "see the data diagnostics of this study")
+
+
+def _suited(spec: EstimatorSpec, study: Study) -> tuple[Study, tuple[str, ...]]:
+    """Return the rows and clusters that an entry works on, and what the reader must know about them.
+
+    Rows of a target population are only for entries that take that role. Units that repeat are clusters, unless
+    clusters are mapped or the entry needs the units themselves.
+    """
+    taken, notices = spec.accepts | spec.requires, []
+    if Role.POPULATION not in taken and len(inside := study.studied()) < len(study):
+        notices.append(f"{len(study) - len(inside)} rows of the target population were left out")
+        study = inside
+    panel = study.repeats_units and Role.UNIT not in spec.requires and not study.has(Role.CLUSTER)
+    if panel and Role.CLUSTER in taken:
+        unit = study.name(Role.UNIT)
+        notices.append(f"units of '{study.label(unit)}' have several rows, so each counts as a cluster")
+        study = replace(study, roles={**study.roles, Role.CLUSTER: (unit,)})
+    return study, tuple(notices)
 
 
 def run_guarded(
@@ -108,9 +143,35 @@ def _refuse_early(spec: EstimatorSpec, study: Study) -> Refusal | None:
                 f"this estimator cannot use the {role} column '{study.name(role)}'",
                 f"unmap the role '{role}' in study.yaml if it may be ignored, or use another estimator",
             )
-    return _refuse_clusters(spec, study) or (
-        _refuse_treatment(spec, study) if Role.TREATMENT in spec.requires else None
+    if study.repeats_units and not {Role.UNIT, Role.CLUSTER} & (spec.accepts | spec.requires):
+        return spec.refuse(
+            "unit_not_supported",
+            f"units of '{study.name(Role.UNIT)}' have several rows, which this estimator would take as independent",
+            "deliver one row per unit, unmap the role 'unit' in study.yaml if it may be ignored, or use another "
+            "estimator",
+        )
+    return (
+        _refuse_clusters(spec, study)
+        or (_refuse_treatment(spec, study) if Role.TREATMENT in spec.requires else None)
+        or _refuse_lone_clusters(spec, study)
     )
+
+
+def _refuse_lone_clusters(spec: EstimatorSpec, study: Study) -> Refusal | None:
+    """Refuse an arm within one cluster: how its mean varies between clusters cannot be known."""
+    cluster = study.codes(Role.CLUSTER)
+    if cluster is None or not study.arms or Role.TREATMENT not in spec.requires or Role.UNIT in spec.requires:
+        return None
+    codes = study.column(Role.TREATMENT)
+    for code, arm in enumerate(study.arms):
+        if len(np.unique(cluster[codes == code])) < 2:
+            return spec.refuse(
+                "too_few_clusters",
+                f"all rows of arm '{arm}' lie in one cluster of '{study.name(Role.CLUSTER)}', so an effect cannot be "
+                "told from a difference between clusters",
+                "deliver at least two clusters per arm, or unmap the role if the rows are independent",
+            )
+    return None
 
 
 def _refuse_clusters(spec: EstimatorSpec, study: Study) -> Refusal | None:
@@ -134,7 +195,8 @@ def _refuse_treatment(spec: EstimatorSpec, study: Study) -> Refusal | None:
             "choose an estimator for this kind of treatment, or code the treatment in arms",
         )
     if study.treatment_kind in (TreatmentKind.BINARY, TreatmentKind.CATEGORICAL):
-        codes = study.column(Role.TREATMENT)
+        codes, weights = study.column(Role.TREATMENT), study.weights()
+        codes = codes if weights is None else codes[weights > 0]
         filled = [arm for code, arm in enumerate(study.arms) if (codes == code).any()]
         if len(filled) < 2:
             only = f"'{filled[0]}'" if filled else "nothing"
@@ -172,9 +234,8 @@ def _run_contrasts(
         return _merge(study, answers)
     except CatalogError:
         raise
-    except CqoxError as error:  # data that a model cannot be fitted to: a refusal with the error's own words
-        reason, _, remedy = error.message.partition("; ")
-        return spec.refuse(error.code, reason, remedy or "see the data diagnostics of this study")
+    except CqoxError as error:
+        return _in_words(spec, error)
 
 
 def _merge(study: Study, answers: Mapping[str, EffectEstimate]) -> EffectEstimate:
@@ -246,6 +307,10 @@ def _resample(
     notices = point.notices + (
         (f"{failed} bootstrap samples could not be estimated and were left out",) if failed else ()
     )
+    if cluster is None and study.has(Role.CLUSTER):
+        notices += (
+            "The bootstrap draws rows as asked for; the clusters do not enter it, cluster_bootstrap uses them.",
+        )
     kind = "clusters" if cluster is not None else "rows"
     return replace(
         point, effects=tuple(effects), inference=f"percentile bootstrap of {kind}, {len(draws)} draws", notices=notices

@@ -172,6 +172,18 @@ class Study:
             return TreatmentKind.CONTINUOUS
         return TreatmentKind.BINARY if len(self.arms) <= 2 else TreatmentKind.CATEGORICAL
 
+    @property
+    def repeats_units(self) -> bool:
+        """Whether a unit has more than one row, as in a panel."""
+        return len(self.names(Role.UNIT)) == 1 and bool(self.frame[self.name(Role.UNIT)].duplicated().any())
+
+    def studied(self) -> "Study":
+        """Return the rows of the studied population; all of them when nothing plays the role `population`."""
+        if len(self.names(Role.POPULATION)) != 1:
+            return self
+        inside = self.column(Role.POPULATION) != 0
+        return self if inside.all() else self.take(inside)
+
     def contrasts(self) -> Iterator[tuple[str, "Study"]]:
         """Yield (arm label, study of that arm and the reference arm) for every arm but the reference."""
         if len(self.arms) <= 2:

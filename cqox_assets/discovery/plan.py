@@ -163,6 +163,8 @@ def _obstacle(spec: EstimatorSpec, study: Study) -> str | None:
     for role in (Role.WEIGHT, Role.CLUSTER):
         if study.has(role) and role not in spec.accepts | spec.requires:
             return f"it cannot use the {role} column '{study.name(role)}'; unmap it if it may be ignored"
+    if study.repeats_units and not {Role.UNIT, Role.CLUSTER} & (spec.accepts | spec.requires):
+        return f"units of '{study.name(Role.UNIT)}' have several rows; deliver one row per unit, or unmap the role unit"
     if Role.TREATMENT in spec.requires and study.treatment_kind not in spec.treatment:
         return f"the treatment is {study.treatment_kind}; it needs {' or '.join(spec.treatment)}"
     return None

@@ -9,8 +9,9 @@ import pandas as pd
 from cqox_assets.diagnostics.balance import balance_table, worst_difference
 from cqox_assets.errors import CatalogError
 from cqox_assets.numerics.inference import wald
-from cqox_assets.numerics.linear import LinearFit, dropped_names
+from cqox_assets.numerics.linear import LinearFit, dropped_names, independent_columns, with_constant
 from cqox_assets.numerics.sample import (
+    TooFewRowsError,
     check_arms,
     check_clusters,
     choose_covariance,
@@ -84,6 +85,7 @@ def run(study: Study, params: RegressionAdjustmentParams, context: Context) -> E
     kind, notices = choose_covariance(params.se, "HC2", cluster)
     target = (np.ones(len(treated)) if weights is None else weights) * (treated if estimand == Estimand.ATT else 1.0)
     centred = covariates - np.average(covariates, axis=0, weights=target) if covariates.shape[1] else covariates
+    _check_rows(centred, treated, weights)
     design = np.column_stack([np.ones(len(treated)), centred, treated, centred * treated[:, None]])
     d, listed = study.name(Role.TREATMENT), list(study.names(Role.COVARIATES))
     names = ["const", *listed, d, *(f"{d}:{name}" for name in listed)]
@@ -103,6 +105,19 @@ def run(study: Study, params: RegressionAdjustmentParams, context: Context) -> E
         tables={"balance": balance, "unit_effects": _unit_effects(fit, names, centred, 1 + len(listed))},
         notices=notices,
     )  # fmt: skip
+
+
+def _check_rows(covariates: np.ndarray, treated: np.ndarray, weights: np.ndarray | None) -> None:
+    """Refuse an arm that its own regression fits without error: it would seem to be known exactly."""
+    counted = np.ones(len(treated), dtype=bool) if weights is None else weights > 0
+    for arm in (0, 1):
+        rows = counted & (treated == arm)
+        columns = len(independent_columns(with_constant(covariates[rows])))
+        if rows.sum() <= columns:
+            raise TooFewRowsError(
+                f"an arm has {int(rows.sum())} rows for the {columns} coefficients of its own regression; "
+                "map fewer covariates or deliver more rows per arm"
+            )
 
 
 def _variance(

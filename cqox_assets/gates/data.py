@@ -99,6 +99,7 @@ def diagnose(study: Study) -> DataDiagnostics:
 
     A prepared study never raises here: what cannot be computed is `not_run`, with the reason in `detail`.
     """
+    fingerprint, study = study.fingerprint, study.studied()
     limits = limits_for(study.declaration.design, study.thresholds)
     verdict = partial(judge, thresholds=limits, severities=study.severities)
     tables = {"arms": arm_table(study), "missingness": missing_table(study)}
@@ -117,7 +118,7 @@ def diagnose(study: Study) -> DataDiagnostics:
         found.append(replace(verdict(measure, worst, detail=sentence), applies=applies))
     order = {name: rank for rank, name in enumerate(DATA_MEASURES)}
     return DataDiagnostics(
-        study.fingerprint,
+        fingerprint,
         tuple(sorted(found, key=lambda item: order[item.name])),
         tables,
         tuple(unknown_limits(study.thresholds, study.severities)),

@@ -19,6 +19,7 @@ def validate_table(study: Study) -> GateReport:
 
     Limits and severities are those of the study; only gates whose roles are mapped are listed.
     """
+    fingerprint, study = study.fingerprint, study.studied()
     suite = _table_suite(study)
     answers = validate(suite.frame(), "table", suite.expected)
     gates = []
@@ -32,7 +33,7 @@ def validate_table(study: Study) -> GateReport:
         status = max(status, item.status, key=RANK.__getitem__)  # a limit of no rows at all cannot be asked for
         named = Named(each.gate, Diagnostic(each.gate, item.value, item.threshold, status, detail, item.severity))
         gates.append(gate_of(named, status, [each.text]))
-    return GateReport("table", study.fingerprint, tuple(gates), engine()[1])
+    return GateReport("table", fingerprint, tuple(gates), engine()[1])
 
 
 class _Suite:

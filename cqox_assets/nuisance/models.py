@@ -103,7 +103,7 @@ def fit_nuisance(study: Study, params: CommonParams | None = None) -> Nuisance:
     """
     params = CommonParams() if params is None else params
     predictions, judged, clipped = {}, [], {}
-    for arm, part in study.contrasts():
+    for arm, part in study.studied().contrasts():
         data = Data.of(part)
         fold = data.content_folds(params.folds, params.seed)
         raw = predict_nuisances(data, fold, params.nuisance, params.seed)

@@ -133,6 +133,7 @@ def run(study: Study, estimate: EffectEstimate, params: CommonParams, context: C
             SPEC.name, "not_applicable", f"the {estimate.estimand} of {estimate.estimator} does not rest on "
             "unconfounded treatment", f"ask for it on an estimate of {', '.join(SPEC.applies_to)}",
         )  # fmt: skip
+    fingerprint, study = study.fingerprint, study.studied()
     rows = [row for effect in estimate.effects if (row := _row(study, effect)) is not None]
     if not rows or rows[0]["effect"] != estimate.headline.label:
         return Refusal(
@@ -153,7 +154,7 @@ def run(study: Study, estimate: EffectEstimate, params: CommonParams, context: C
         meaning=meaning,
         advice=advice,
         table=pd.DataFrame(rows),
-        provenance={"fingerprint": study.fingerprint},
+        provenance={"fingerprint": fingerprint},
     )
 
 

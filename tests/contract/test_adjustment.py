@@ -201,3 +201,20 @@ def test_without_covariates_the_adjustments_are_the_difference() -> None:
     wanted = answer(DIFFERENCE, study).estimate
     for spec in (OLS, ADJUSTMENT, STANDARDISED):
         assert answer(spec, study).estimate == pytest.approx(wanted)
+
+
+def test_an_arm_that_its_regression_fits_exactly_is_refused() -> None:
+    study = small("randomised_trial")
+    treated = np.flatnonzero(study.column(Role.TREATMENT) == 1)[:8]
+    outcome = run(ADJUSTMENT, study.take(np.concatenate([treated, np.flatnonzero(study.column(Role.TREATMENT) == 0)])))
+    assert isinstance(outcome, Refusal)
+    assert outcome.code == "too_few_rows"
+
+
+def test_strata_that_tied_scores_leave_empty_are_none() -> None:
+    study = small("confounded_linear")
+    coin = replace(study, roles={**study.roles, Role.COVARIATES: ("x8",)})
+    assert set(study.frame["x8"]) == {0.0, 1.0}
+    strata = answer(STRATA, coin).tables["strata"]
+    assert len(strata) == 2
+    assert strata["share"].sum() == pytest.approx(1)

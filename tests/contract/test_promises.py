@@ -147,6 +147,54 @@ def test_clusters_are_honoured_or_refused_by_name(spec: EstimatorSpec) -> None:
     assert "cluster" in one.reason
 
 
+@each
+def test_units_with_several_rows_are_clusters_or_refused(spec: EstimatorSpec) -> None:
+    study = small("clustered_trial", 1000)
+    panel = replace(without(study, Role.CLUSTER), roles={**without(study, Role.CLUSTER).roles, Role.UNIT: ("cluster",)})
+    outcome = run(spec, panel)
+    if not {Role.CLUSTER, Role.UNIT} & (spec.accepts | spec.requires):
+        assert isinstance(outcome, Refusal)
+        assert outcome.code == "unit_not_supported"
+        return
+    assert isinstance(outcome, EffectEstimate)
+    assert numbers(outcome) == pytest.approx(numbers(answer(spec, study)))
+
+
+@each
+def test_an_arm_within_one_cluster_is_refused(spec: EstimatorSpec) -> None:
+    study = base(spec)
+    group = np.where(study.column(Role.TREATMENT) == 1, 3, np.arange(len(study)) % 3)
+    frame = study.frame.assign(group=group)
+    outcome = run(spec, replace(study, frame=frame, roles={**study.roles, Role.CLUSTER: ("group",)}))
+    assert isinstance(outcome, Refusal)
+    assert outcome.code in ("too_few_clusters", "cluster_not_supported")
+
+
+@each
+def test_rows_of_the_target_population_are_left_out(spec: EstimatorSpec) -> None:
+    study = base(spec)
+    inside = np.arange(len(study)) % 3 > 0
+    frame = study.frame.assign(studied=inside * 1.0)
+    frame.loc[~inside, [study.name(Role.OUTCOME), study.name(Role.TREATMENT)]] = np.nan
+    mixed = replace(study, frame=frame, roles={**study.roles, Role.POPULATION: ("studied",)})
+    if Role.POPULATION not in spec.accepts | spec.requires:
+        assert numbers(answer(spec, mixed)) == pytest.approx(numbers(answer(spec, study.take(inside))))
+
+
+@each
+def test_an_arm_without_weight_is_refused(spec: EstimatorSpec) -> None:
+    study = small("weighted_sample")
+    outcome = run(spec, replaced(study, Role.WEIGHT, study.column(Role.TREATMENT)))
+    assert isinstance(outcome, Refusal)
+    assert outcome.code in ("one_arm_only", "weight_not_supported")
+
+
+def test_row_bootstrap_of_clustered_data_says_so() -> None:
+    spec = next(item for item in SPECS if item.name == "ols")
+    outcome = answer(spec, small("clustered_trial", 400), inference="bootstrap", draws=20)
+    assert "clusters do not enter" in " ".join(outcome.notices)
+
+
 @equal_under("row_order")
 def test_row_order(spec: EstimatorSpec) -> None:
     study = base(spec)

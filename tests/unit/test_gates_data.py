@@ -11,6 +11,7 @@ from cqox_assets.declaration import Declaration
 from cqox_assets.diagnostics.collinearity import variance_inflation
 from cqox_assets.diagnostics.structure import raw_balance
 from cqox_assets.gates.data import BLOCKING, DATA_CHECKS, DATA_MEASURES, DataDiagnostics, diagnose
+from cqox_assets.mapping.prepare import prepare
 from cqox_assets.measures import MEASURES, Status, judge
 from cqox_assets.result import to_text
 from cqox_assets.study import Role, Study
@@ -313,3 +314,13 @@ def test_stored_diagnostics_read_back_equal():
 def test_the_study_keeps_what_was_missing_when_it_is_stored():
     study = small_study(missing={"年齢": 0.25})
     assert Study.from_facts(json.loads(to_text(study.facts())), study.frame, {}).missing == {"年齢": 0.25}
+
+
+def test_rows_of_the_target_population_need_no_outcome() -> None:
+    generator = np.random.default_rng(1)
+    frame = pd.DataFrame({"d": generator.integers(0, 2, 200), "y": generator.random(200), "s": np.arange(200) % 2})
+    frame.loc[frame["s"] == 0, "y"] = np.nan
+    report = diagnose(prepare(frame, {"outcome": "y", "treatment": "d", "population": "s"}))
+    rows = next(item for item in report.diagnostics if item.name == "rows")
+    assert rows.value == 100
+    assert not [item.name for item in report.diagnostics if item.status is Status.FAIL]
