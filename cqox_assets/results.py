@@ -143,6 +143,7 @@ class Results:
             *(f"sensitivity/{name}" for name in load_sensitivities()),
             "synthesis/effect_summary",
             "synthesis/design_gates",
+            "synthesis/guardrail_effects",
             *(f"figures/{name}" for name in load_figures()),
             "decisions/decision_card",
         ]

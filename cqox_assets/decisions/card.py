@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cqox_assets.decisions.evidence import GuardrailEffect, gather
+from cqox_assets.decisions.evidence import gather
 from cqox_assets.decisions.rule import decide
 from cqox_assets.decisions.verdict import Verdict
 from cqox_assets.discovery.plan import MethodPlan, plan_methods
@@ -14,6 +14,7 @@ from cqox_assets.measures import MEASURES, Diagnostic
 from cqox_assets.result import EffectEstimate, Failure, Outcome, Refusal, SensitivityResult, diagnostic_json, to_text
 from cqox_assets.study import Role, Study
 from cqox_assets.synthesis.effect_summary import EffectSummary, summarise
+from cqox_assets.synthesis.guardrails import GuardrailEffect, from_document
 from cqox_assets.synthesis.quality_score import QualityScore, score_quality
 from cqox_assets.wording import short_unit
 
@@ -55,10 +56,11 @@ class CardParts:
     quality_score: QualityScore | None = None
     counterfactual: Any = None
     critique: Any = None
+    guardrails: Sequence[GuardrailEffect] = ()
 
 
 def card_of(
-    present: "Present", provenance: Mapping[str, Any], guardrails: Sequence[GuardrailEffect] = ()
+    present: "Present", provenance: Mapping[str, Any], guardrails: Sequence[GuardrailEffect] | None = None
 ) -> dict[str, Any]:
     """Judge what exists for a partition's current study and return its card.
 
@@ -71,6 +73,8 @@ def card_of(
     report = present.find("synthesis/design_gates")
     gates = report.to_json()["rows"] if report is not None else _gate_rows(present)
     summary = summarise(plan, estimates, gates)
+    if guardrails is None:
+        guardrails = from_document(present.find("synthesis/guardrail_effects") or {"effects": []})
     verdict = decide(gather(study, gates, estimates, summary, sensitivity, guardrails))
     return build_card(
         CardParts(
@@ -84,6 +88,7 @@ def card_of(
             figures={name: vars(record) for name, record in present.figures.items()},
             provenance=provenance,
             quality_score=score_quality(gates, summary, sensitivity),
+            guardrails=guardrails,
         )
     )
 
@@ -113,6 +118,7 @@ def build_card(parts: CardParts) -> dict[str, Any]:
             if isinstance(item, Failure)
         ],
         "sensitivity": [_answer(key, item) for key, item in parts.sensitivity.items()],
+        "guardrails": [asdict(rail) for rail in parts.guardrails],
         "counterfactual": parts.counterfactual,
         "summary": _summary(parts.summary),
         "quality_score": None if parts.quality_score is None else parts.quality_score.to_json(),

@@ -10,6 +10,7 @@ from cqox_assets.measures import MEASURES
 from cqox_assets.result import EffectEstimate, Failure, Outcome, Refusal, SensitivityResult
 from cqox_assets.study import Study
 from cqox_assets.synthesis.effect_summary import EffectGroup, EffectSummary
+from cqox_assets.synthesis.guardrails import GuardrailEffect, rails_of
 from cqox_assets.wording import short_unit
 
 _WHOLE_STUDY = frozenset({"study", "data", "nuisance", "data_diagnostics", "nuisance_models"})
@@ -53,18 +54,6 @@ class Gate:
     def title(self) -> str:
         """The measure's title, or its name."""
         return MEASURES[self.name].title if self.name in MEASURES else self.name.replace("_", " ")
-
-
-@dataclass(frozen=True)
-class GuardrailEffect:
-    """The effect on an outcome that must not get worse by more than `margin`; None means it was not measured."""
-
-    name: str
-    margin: float
-    direction: str
-    estimate: float | None = None
-    low: float | None = None
-    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -125,7 +114,7 @@ def gather(
     counted = {name for group in targets for name in group.estimators}
     titles = {name: spec.title for name, spec in load_sensitivities().items()}
     minimum, said = _minimum_effect(declared)
-    known = {item.name: item for item in guardrails}
+    measured = {item.name for item in guardrails}
     questions = tuple(
         Question(
             item.name, item.status.value, item.value, item.meaning, item.advice, titles.get(item.name, item.name),
@@ -137,9 +126,13 @@ def gather(
     return Evidence(
         targets=tuple(_target(group) for group in targets),
         gates=_all_gates(gates, estimates, counted, summary.preferred),
-        guardrails=tuple(
-            known.get(name, GuardrailEffect(name, rail.margin, rail.direction))
-            for name, rail in declared.guardrails.items()
+        guardrails=(
+            *guardrails,
+            *(
+                GuardrailEffect(name, rail.margin, rail.direction)
+                for name, rail in rails_of(study).items()
+                if name not in measured
+            ),
         ),
         questions=questions,
         design=declared.design or "observational",

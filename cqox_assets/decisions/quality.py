@@ -1,8 +1,9 @@
 """Quality, guardrails and sensitivity: what each finding allows the verdict to be at best."""
 
-from cqox_assets.decisions.evidence import Evidence, Gate, GuardrailEffect
+from cqox_assets.decisions.evidence import Evidence, Gate
 from cqox_assets.decisions.verdict import CANARY, GO, HOLD, Reason
-from cqox_assets.wording import listed, short
+from cqox_assets.synthesis.guardrails import GuardrailEffect
+from cqox_assets.wording import listed, short, span
 
 
 def quality_reasons(evidence: Evidence) -> list[Reason]:
@@ -61,19 +62,28 @@ def _gate_reason(gate: Gate, allows: str, who: str = "") -> Reason:
     )  # fmt: skip
 
 
-def guardrail_reasons(evidence: Evidence) -> list[Reason]:
-    """Judge each declared guardrail: worse than its margin, not ruled out, or safe."""
-    return [_guardrail(rail) for rail in evidence.guardrails]
+def guardrail_reasons(evidence: Evidence, contrast: str | None = None) -> list[Reason]:
+    """Judge each guardrail, or those that concern a contrast: worse than its margin, not ruled out, or safe."""
+    contrasts = {target.contrast for target in evidence.targets}
+    several = len(contrasts) > 1
+    return [
+        _guardrail(rail, several=several)
+        for rail in evidence.guardrails
+        if contrast is None or rail.contrast == contrast or rail.contrast not in contrasts
+    ]
 
 
-def _guardrail(rail: GuardrailEffect) -> Reason:
-    name = f"Guardrail '{rail.name}'"
+def _guardrail(rail: GuardrailEffect, *, several: bool) -> Reason:
+    name = f"Guardrail '{rail.name}'" + (f" of {rail.contrast}" if several and rail.contrast else "")
     if rail.estimate is None:
-        return Reason("guardrail", CANARY, f"{name} was declared but not measured.", f"{name} is measured and is safe")
+        why = f": {rail.reason}" if rail.reason else ""
+        sentence = f"{name} was declared but not measured{why}."
+        return Reason("guardrail", CANARY, sentence, f"{name} is measured and is safe")
     sign = -1.0 if rail.direction == "lower_is_better" else 1.0
     ends = [None if end is None else sign * end for end in (rail.low, rail.high)]
     low, high = (ends[0], ends[1]) if sign > 0 else (ends[1], ends[0])
-    said = f"{name}: effect {short(rail.estimate)}, allowed to get worse by {short(rail.margin)}"
+    interval = span(rail.low, rail.high)
+    said = f"{name}: effect {short(rail.estimate)} ({interval}), allowed to get worse by {short(rail.margin)}"
     if sign * rail.estimate < -rail.margin or (high is not None and high < -rail.margin):
         return Reason("guardrail", HOLD, f"{said}; it does.", f"{name} gets worse by less than {short(rail.margin)}")
     if low is None or low < -rail.margin:

@@ -24,8 +24,9 @@ def decide(evidence: Evidence) -> Verdict:
     agreement = {target.contrast: _agreement_reasons(target) for target in evidence.targets}
     quality = quality_reasons(evidence)
     others = [*guardrail_reasons(evidence), *sensitivity_reasons(evidence)]
-    common = [*quality, *others]
-    by_contrast = {arm: _worst([reason, *agreement[arm], *common]) for arm, reason in arms.items()}
+    common = [*quality, *sensitivity_reasons(evidence)]
+    rails = {arm: guardrail_reasons(evidence, arm) for arm in arms}
+    by_contrast = {arm: _worst([reason, *agreement[arm], *rails[arm], *common]) for arm, reason in arms.items()}
     verdict = min(by_contrast.values(), key=SEVERITY.__getitem__) if by_contrast else HOLD
     nothing = [] if arms else [_nothing(evidence)]
     agreeing = [reason for found in agreement.values() for reason in found]
@@ -76,11 +77,11 @@ def _target_reason(target: Target, evidence: Evidence) -> Reason:
 
 def _bounds(target: Target, sign: float, contrasts: int) -> tuple[float | None, float | None]:
     """Return the interval in good units, widened when several arms compete; None is unbounded."""
-    low, high = target.low, target.high
-    if contrasts > 1 and target.std_error is not None:
-        reach = normal_quantile(1 - (1 - target.level) / contrasts) * target.std_error
-        low, high = target.estimate - reach, target.estimate + reach
-    ends = [None if end is None else sign * (end - target.null) for end in (low, high)]
+    wider = normal_quantile(1 - (1 - target.level) / contrasts) / normal_quantile(target.level)
+    ends = [
+        None if end is None else sign * (target.estimate + wider * (end - target.estimate) - target.null)
+        for end in (target.low, target.high)
+    ]
     return (ends[0], ends[1]) if sign > 0 else (ends[1], ends[0])
 
 
@@ -127,7 +128,7 @@ def _recommendation(verdict: str, by_contrast: dict[str, str], reasons: list[Rea
 
 def _confidence(evidence: Evidence, common: list[Reason], agreements: list[Reason]) -> str:
     """Say how far the estimate itself can be trusted: high, moderate, low or very low."""
-    quality = [reason for reason in (*common, *agreements) if reason.kind != "guardrail"]
+    quality = [*common, *agreements]
     bad = sum(reason.allows == HOLD for reason in quality)
     cautions = sum(reason.allows == CANARY for reason in quality)
     if not evidence.targets or bad > 1:

@@ -121,7 +121,7 @@ def _estimate_metadata(outcome: EffectEstimate) -> dict[str, Any]:
         "seconds": outcome.provenance.get("seconds"),
     }
     return {
-        "estimand": outcome.estimand,
+        "estimand": str(outcome.estimand),  # Dagster stores plain texts, no members of an Enum
         "contrast": outcome.headline.contrast,
         "inference": outcome.inference,
         "effects": dg.MetadataValue.md(markdown_table(effects_table(outcome), 40)),

@@ -1,8 +1,11 @@
-"""What all results say together: the effect summary and the gates over every diagnostic."""
+"""What all results say together: the effect summary, the gates over every diagnostic, the guardrails."""
+
+from dataclasses import asdict
 
 import dagster as dg
+import pandas as pd
 
-from cqox_assets.assets import numbers, stage
+from cqox_assets.assets import markdown_table, numbers, stage
 from cqox_assets.catalog import load_estimators, load_sensitivities
 from cqox_assets.partitions import Partition
 from cqox_assets.result import EffectEstimate, Failure, Refusal
@@ -13,6 +16,7 @@ STAGE = stage("synthesis")
 ESTIMATES = [dg.AssetDep(["estimates", name]) for name in load_estimators()]
 QUESTIONS = [dg.AssetDep(["sensitivity", name]) for name in load_sensitivities()]
 GATES_KEY = dg.AssetKey(["synthesis", "design_gates"])
+RAILS_KEY = dg.AssetKey(["synthesis", "guardrail_effects"])
 
 
 @dg.asset(
@@ -97,4 +101,44 @@ def design_gates(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
     )
 
 
-ASSETS = [effect_summary, design_gates]
+@dg.asset(
+    key=RAILS_KEY,
+    deps=[dg.AssetDep(["gates", "gated_study"]), dg.AssetDep(["discovery", "method_plan"])],
+    description="The effect of the treatment on each guardrail, an outcome that must not get worse than its margin.",
+    code_version="1",
+    check_specs=[dg.AssetCheckSpec("measured", asset=RAILS_KEY, description="Every declared guardrail was measured.")],
+    **STAGE,
+)
+def guardrail_effects(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Estimate the effect on every guardrail of the current study."""
+    from cqox_assets.discovery.plan import plan_methods
+    from cqox_assets.synthesis.guardrails import measure_guardrails
+
+    present = Results(settings.warehouse).present(Partition.parse(context.partition_key).key)
+    found = measure_guardrails(present.study, present.plan or plan_methods(present.study))
+    missed = [f"{rail.name}: {rail.reason}" for rail in found if rail.estimate is None]
+    rows = pd.DataFrame([asdict(rail) for rail in found])
+    return dg.MaterializeResult(
+        value={"effects": [asdict(rail) for rail in found]},
+        metadata={
+            "fingerprint": present.fingerprint,
+            "guardrails": dg.MetadataValue.md(markdown_table(rows) if found else "none is declared"),
+            **numbers({_plotted(rail.name, rail.contrast): rail.estimate for rail in found}),
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                asset_key=RAILS_KEY,
+                check_name="measured",
+                passed=not missed,
+                severity=dg.AssetCheckSeverity.WARN,
+                description="; ".join(missed) or (f"{len(found)} measured" if found else "none is declared"),
+            )
+        ],
+    )
+
+
+def _plotted(name: str, contrast: str) -> str:
+    return f"effect on {name}" + (f", {contrast}" if contrast else "")
+
+
+ASSETS = [effect_summary, design_gates, guardrail_effects]

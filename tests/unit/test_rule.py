@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cqox_assets.decisions.evidence import Evidence, Gate, GuardrailEffect, Question, Target, gather
+from cqox_assets.decisions.evidence import Evidence, Gate, Question, Target, gather
 from cqox_assets.decisions.rule import decide
 from cqox_assets.decisions.verdict import SEVERITY, Verdict
 from cqox_assets.declaration import Declaration, Guardrail, Money
@@ -17,13 +17,14 @@ from cqox_assets.measures import Diagnostic, Status
 from cqox_assets.result import Assumption, Effect, EffectEstimate, Interval, Refusal, Sample, SensitivityResult
 from cqox_assets.study import Role, Study
 from cqox_assets.synthesis.effect_summary import summarise
+from cqox_assets.synthesis.guardrails import GuardrailEffect
 
 
 def target(estimate=5.0, se=1.0, contrast="b - a", **facts):
+    ends = {"low": estimate - 1.96 * se, "high": estimate + 1.96 * se}
     return Target(
-        contrast, "ATE", estimate, estimate - 1.96 * se, estimate + 1.96 * se, se,
-        **{"estimators": 6, "agreement": "close", **facts},
-    )  # fmt: skip
+        contrast, "ATE", estimate, **{**ends, "std_error": se, "estimators": 6, "agreement": "close", **facts}
+    )
 
 
 def evidence(*targets, **facts):
@@ -94,6 +95,12 @@ def test_the_best_of_several_arms_pays_for_being_chosen():
     assert mixed.verdict == "GO"
     assert mixed.by_contrast == {"b - a": "GO", "c - a": "HOLD"}
     assert "b - a" in mixed.recommendation
+
+
+def test_competing_arms_never_narrow_an_interval():
+    few_clusters = target(2.5, low=2.5 - 2.57, high=2.5 + 2.57)
+    both = decide(evidence(few_clusters, replace(few_clusters, contrast="c - a", std_error=None)))
+    assert [reason.allows for reason in both.reasons if reason.kind == "target"] == ["CANARY", "CANARY"]
 
 
 def test_a_stored_verdict_reads_back_equal():
