@@ -121,8 +121,10 @@ def markup_error(name: str, head: str) -> IngestionError | None:
         start = start.split("-->", 1)[1].lstrip()
     if start.startswith("<?xml") and "<html" not in start[:2000]:
         return _foreign(name, "an XML file")
-    tags = ("<!doctype html", "<html", "<head", "<body", "<table", "<script", "<div", "<meta", "<title", "<?xml", "<p>")
-    if start.startswith(tags):
+    tags = ("<!doctype html", "<html", "<head", "<body", "<table", "<meta", "<title", "<?xml")
+    # These may also be the name of a column, and then the lines below it are no markup.
+    loose = start.startswith(("<script", "<div", "<p>")) and ("\n" not in start or "<" in start.split("\n", 1)[1])
+    if loose or start.startswith(tags):
         return IngestionError(
             f"{name} is a web page (HTML), not a table; download the data file itself, perhaps after signing in",
             code="html_page",

@@ -449,6 +449,7 @@ REFUSED = {
         "encrypted",
     ),
     "html": ("t.csv", b"\n<!DOCTYPE html>\n<html><body>Sign in</body></html>", "html_page"),
+    "html snippet": ("t.csv", b"<script>\nlocation = '/login'\n</script>", "html_page"),
     "html table": ("t.xls", b"<html><table><tr><td>1</td></tr></table></html>", "html_page"),
     "xml": ("t.csv", b"<?xml version='1.0'?><rows/>", "unknown_format"),
     "duplicate names": ("t.csv", b"a, b,a \n1,2,3\n", "duplicate_columns"),
@@ -506,6 +507,11 @@ def test_encrypted_zip_is_named(tmp_path):
     data[6] |= 1
     data[data.rindex(b"PK\x01\x02") + 8] |= 1
     assert refusal(put(tmp_path, "t.zip", bytes(data))).code == "encrypted"
+
+
+def test_a_column_may_be_named_like_a_tag(tmp_path):
+    table = read_table(put(tmp_path, "t.csv", b"<script>alert(1)</script>,b\n1,2\n3,4\n"))
+    assert list(table.columns) == ["<script>alert(1)</script>", "b"]
 
 
 def test_missing_file(tmp_path):
