@@ -220,8 +220,9 @@ def consensus_of(effects: Sequence[Effect]) -> dict[str, Any]:
     Notes
     -----
     With weights w proportional to 1/SE (an estimate without one gets the median weight): the consensus t is the
-    weighted median; sampling^2 = sum w SE^2; spread^2 = sum w (t_i - t)^2; the interval is t -/+ z sqrt(sampling^2 +
-    spread^2). Estimators that share rows are almost perfectly correlated, so sampling error does not shrink with
+    weighted median; sampling^2 = sum w SE^2; spread^2 = sum w (t_i - t)^2; the interval is t -/+ c sqrt(sampling^2 +
+    spread^2), c the estimates' own number of standard errors (Student's with few clusters) and at least the normal one.
+    Estimators that share rows are almost perfectly correlated, so sampling error does not shrink with
     their number. One estimator alone keeps its own interval.
     """
     if not effects:
@@ -243,7 +244,8 @@ def consensus_of(effects: Sequence[Effect]) -> dict[str, Any]:
         ends = (effects[0].interval.low, effects[0].interval.high)
         low, high = (end if math.isfinite(end) else None for end in ends)
     elif total is not None:
-        low, high = centre - normal_quantile(level) * total, centre + normal_quantile(level) * total
+        reach = _reach(effects, level) * total
+        low, high = centre - reach, centre + reach
     same = sum((value - null) * (centre - null) > 0 for value in values) / len(values)
     return {
         "consensus": centre, "std_error": total, "low": low, "high": high, "level": level,
@@ -251,6 +253,19 @@ def consensus_of(effects: Sequence[Effect]) -> dict[str, Any]:
         "same_sign": same, "heterogeneity": _i_squared(values, errors),
         "agreement": _agreement(effects, spread, sampling, abs(centre - null)),
     }  # fmt: skip
+
+
+def _reach(effects: Sequence[Effect], level: float) -> float:
+    """Return how many standard errors the interval reaches to either side: the median of the estimates' own."""
+    own = [
+        (effect.interval.high - effect.interval.low) / 2 / effect.std_error
+        for effect in effects
+        if effect.std_error is not None
+        and effect.interval is not None
+        and effect.interval.level == level
+        and math.isfinite(effect.interval.high - effect.interval.low)
+    ]
+    return max([normal_quantile(level), *([weighted_median(own, [1.0] * len(own))] if own else [])])
 
 
 def _sampling(weights: Sequence[float], errors: Sequence[float | None]) -> float | None:
