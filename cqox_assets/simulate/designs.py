@@ -8,8 +8,11 @@ g(x) the mean outcome of the reference arm and noise is standard normal: y = g(x
 ATE = E[tau]; ATT = E[tau e] / E[e], by closed form or by quadrature on a lattice of 131,071 points (error below 1e-3).
 """
 
+import pkgutil
 from collections.abc import Callable, Mapping
 from functools import cache
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -131,7 +134,7 @@ def null_trial(n: int, seed: int) -> tuple[Study, Truth]:
     return _study(x, d, x[:, 0] + 0.5 * x[:, 2] + generator.standard_normal(n)), {"ATE": 0.0, "ATT": 0.0}
 
 
-DESIGNS: Mapping[str, Design] = {
+_COMMON: Mapping[str, Design] = {
     design.__name__: design
     for design in (
         randomised_trial,
@@ -147,6 +150,18 @@ DESIGNS: Mapping[str, Design] = {
         null_trial,
     )
 }
+
+
+def _families() -> dict[str, Design]:
+    """Return the designs of the modules beside this one whose names end in `_designs`."""
+    found: dict[str, Design] = {}
+    for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
+        if module.name.endswith("_designs"):
+            found |= import_module(f"cqox_assets.simulate.{module.name}").DESIGNS
+    return found
+
+
+DESIGNS: Mapping[str, Design] = {**_COMMON, **_families()}
 
 
 def _linear_index(x: np.ndarray) -> np.ndarray:
