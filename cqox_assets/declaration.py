@@ -13,7 +13,7 @@ Scalar = str | int | float | bool
 
 
 class _Block(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Contrast(_Block):
@@ -68,6 +68,11 @@ class Declaration(_Block):
     params: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
     missing: Literal["impute_indicator", "drop"] | None = None
 
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _one_method(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
     @field_validator("intervention_time", mode="before")
     @classmethod
     def _text_of_date(cls, value: Any) -> Any:
@@ -105,4 +110,5 @@ def _first_problem(error: ValidationError) -> str:
         near = difflib.get_close_matches(where, Declaration.model_fields, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"known keys are {', '.join(Declaration.model_fields)}"
         return f"key '{where}' is not known; {hint}"
-    return f"'{where}' is {problem.get('input')!r}: {problem['msg']}"
+    wanted = problem["msg"].split(" or instance of ")[0].replace("valid dictionary", "mapping of names to values")
+    return f"'{where}' is {problem.get('input')!r}: {wanted.replace('valid tuple', 'list')}"

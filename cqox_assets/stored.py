@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from cqox_assets.declaration import Declaration, parse_declaration
+from cqox_assets.declaration import Declaration
 from cqox_assets.discovery.plan import MethodPlan
 from cqox_assets.gates.data import DataDiagnostics
 from cqox_assets.gates.suite import GateReport
@@ -203,13 +203,3 @@ CODECS: tuple[KindCodec, ...] = (
     ),
     KindCodec("document", (dict,), lambda value: Parts("document", _plain(value)), lambda document, _: dict(document)),
 )  # fmt: skip
-
-
-def read_declaration(path: Path) -> Declaration:
-    """Read `study.yaml`; a missing file is an empty declaration."""
-    if not path.exists():
-        return Declaration()
-    try:
-        return parse_declaration(path.read_text("utf-8-sig"), path.name)
-    except UnicodeDecodeError:
-        return parse_declaration(path.read_bytes().decode("cp932"), path.name)

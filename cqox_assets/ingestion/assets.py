@@ -15,10 +15,11 @@ import pandas as pd
 from cqox_assets.assets import bullets, markdown_table, stage
 from cqox_assets.declaration import Declaration
 from cqox_assets.errors import CqoxError, IngestionError
-from cqox_assets.ingestion.inbox import SIDE_TABLES, data_files, quarantine
+from cqox_assets.ingestion.declared import read_declaration
+from cqox_assets.ingestion.inbox import data_files, delivered, is_declaration, quarantine, side_table
 from cqox_assets.ingestion.table import Table
 from cqox_assets.partitions import Partition
-from cqox_assets.stored import Delivery, read_declaration
+from cqox_assets.stored import Delivery
 from cqox_resources.settings import Settings
 
 KEY = dg.AssetKey(["ingestion", "raw_table"])
@@ -97,9 +98,13 @@ def _workdir(settings: Settings) -> Path:
 
 
 def _declaration(folder: Path) -> tuple[Declaration, str | None]:
-    path = folder / "study.yaml"
-    if not path.exists():
+    found = [path for path in delivered(folder) if is_declaration(path)]
+    if not found:
         return Declaration(), None
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        raise _stop("several_declarations", f"there are {names}; keep one of them, called study.yaml")
+    path = found[0]
     try:
         return read_declaration(path), hashlib.sha256(path.read_bytes()).hexdigest()
     except CqoxError as error:
@@ -110,13 +115,17 @@ def _declaration(folder: Path) -> tuple[Declaration, str | None]:
 def _side_tables(folder: Path) -> dict[str, pd.DataFrame]:
     from cqox_assets.ingestion import read_table
 
-    tables = {}
-    for name in SIDE_TABLES:
-        for path in sorted(folder.glob(f"{name}.*")) if folder.is_dir() else ():
-            try:
-                tables[name] = read_table(path).frame
-            except IngestionError as error:
-                raise _stop(error.code, f"side table {path.name}: {error.message}") from error
+    tables: dict[str, pd.DataFrame] = {}
+    for path in delivered(folder):
+        name = side_table(path)
+        if name is None:
+            continue
+        if name in tables:
+            raise _stop("several_side_tables", f"{path.name} is a second side table '{name}'; keep one of them")
+        try:
+            tables[name] = read_table(path).frame
+        except IngestionError as error:
+            raise _stop(error.code, f"side table {path.name}: {error.message}") from error
     return tables
 
 

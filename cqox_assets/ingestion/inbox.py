@@ -9,6 +9,8 @@ from pathlib import Path
 from cqox_resources.settings import Settings
 
 SIDE_TABLES = ("edges",)
+DECLARATIONS = ("study.yaml", "study.yml")
+OUT_OF_PLACE = "out_of_place"
 _UNFINISHED = (".part", ".tmp", ".crdownload", ".swp")
 
 
@@ -26,7 +28,18 @@ def delivered(folder: Path) -> list[Path]:
 
 def data_files(folder: Path) -> list[Path]:
     """Return the data files of a partition's folder by name."""
-    return [path for path in delivered(folder) if path.name != "study.yaml" and path.stem.lower() not in SIDE_TABLES]
+    return [path for path in delivered(folder) if not is_declaration(path) and side_table(path) is None]
+
+
+def is_declaration(path: Path) -> bool:
+    """Whether the file is `study.yaml`, in any spelling that people use."""
+    return path.name.lower() in DECLARATIONS
+
+
+def side_table(path: Path) -> str | None:
+    """Return the name of the side table that a file holds, such as `edges` for `Edges.csv.gz`, or None."""
+    name = path.name.lower().partition(".")[0]
+    return name if name in SIDE_TABLES else None
 
 
 def file_sha256(path: Path) -> str:
@@ -68,7 +81,7 @@ def quarantine(settings: Settings, path: Path, place: str, code: str, reason: st
     }
     note = target.with_name(target.name + ".reason.json")
     # The reason comes first: a move without a reason would be a file that nobody can explain.
-    note.write_text(json.dumps(record, ensure_ascii=False, indent=1), "utf-8")
+    note.write_text(json.dumps(record, ensure_ascii=False, indent=1), "utf-8", "surrogateescape")
     try:
         os.replace(path, target)
     except OSError:  # another file system
@@ -79,10 +92,18 @@ def quarantine(settings: Settings, path: Path, place: str, code: str, reason: st
 
 
 def quarantined(settings: Settings, place: str) -> list[tuple[str, str]]:
-    """Return (name, sha256) of the files of a partition that are in quarantine."""
+    """Return (name, sha256) of the files of a partition that could not be read and are in quarantine.
+
+    Files that were out of place are no part of it, and a note that a person has changed or a killed writer has left
+    half-written says nothing.
+    """
     folder = settings.quarantine / place
     found = []
     for note in sorted(folder.glob("*.reason.json")) if folder.is_dir() else ():
-        record = json.loads(note.read_text("utf-8"))
-        found.append((record["file"], record["sha256"]))
+        try:
+            record = json.loads(note.read_text("utf-8", "surrogateescape"))
+            if record["code"] != OUT_OF_PLACE:
+                found.append((str(record["file"]), str(record["sha256"])))
+        except (ValueError, KeyError, TypeError):
+            continue
     return found

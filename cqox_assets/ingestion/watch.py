@@ -7,11 +7,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cqox_assets.ingestion.inbox import delivered, file_sha256, is_finished, quarantine, quarantined
+from cqox_assets.ingestion.inbox import (
+    OUT_OF_PLACE,
+    data_files,
+    delivered,
+    file_sha256,
+    is_finished,
+    quarantine,
+    quarantined,
+)
 from cqox_resources.settings import Settings
 
 SETTLED_SECONDS = 30.0
 BUDGET_SECONDS = 40.0
+_UNPLACED = "a file must lie in inbox/<domain>/<YYYY-MM>/"
 
 
 @dataclass
@@ -74,15 +83,12 @@ def scan(settings: Settings, cursor: str | None, domains: Sequence[str], periods
     memory = _Memory(_read_cursor(cursor), deadline=time.monotonic() + BUDGET_SECONDS)
     known, now = set(periods), time.time()
     for domain in _entries(settings.inbox):
-        if domain.is_file():
-            _move(settings, tick, memory, domain, now, "", "a file must lie in inbox/<domain>/<YYYY-MM>/")
-            continue
-        for place in _entries(domain):
-            if place.is_file():
-                _move(settings, tick, memory, place, now, domain.name, "a file must lie in inbox/<domain>/<YYYY-MM>/")
-                continue
+        for place in [domain] if domain.is_file() else _entries(domain):
             try:
-                _look(settings, tick, memory, place, now, domains, known)
+                if place.is_file():
+                    _move(settings, tick, memory, place, now, "" if place is domain else domain.name, _UNPLACED)
+                else:
+                    _look(settings, tick, memory, place, now, domains, known)
             except OSError as error:  # a file that vanished or cannot be read must not stop the others
                 tick.waiting.append(f"{domain.name}/{place.name}: {error}")
     tick.cursor = json.dumps(memory.after)
@@ -106,9 +112,9 @@ def _look(
             _move(settings, tick, memory, path, now, f"{domain}/{period}", wrong)
         return
     settled = [memory.settled(path, now) for path in files]
-    if not [path for path in files if path.name != "study.yaml"]:
+    if not data_files(place):
         if files:
-            tick.waiting.append(f"{domain}/{period}: only study.yaml so far")
+            tick.waiting.append(f"{domain}/{period}: only {', '.join(path.name for path in files)} so far")
         return
     if not all(settled):
         tick.waiting.append(f"{domain}/{period}: files are still arriving")
@@ -118,7 +124,8 @@ def _look(
         tick.waiting.append(f"{domain}/{period}: still hashing")
         return
     content = sorted([*hashes, *quarantined(settings, f"{domain}/{period}")])
-    digest = hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:32]
+    # Names that are not UTF-8, as old Windows archives hold them, are bytes like any others.
+    digest = hashlib.sha256(json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogateescape")).hexdigest()[:32]
     tick.requests[f"{domain}|{period}"] = f"{domain}|{period}:{digest}"
 
 
@@ -138,7 +145,7 @@ def _move(settings: Settings, tick: Tick, memory: _Memory, path: Path, now: floa
     if not memory.settled(path, now):
         tick.waiting.append(f"{path.name}: still arriving")
         return
-    target = quarantine(settings, path, place or "unplaced", "out_of_place", reason)
+    target = quarantine(settings, path, place or "unplaced", OUT_OF_PLACE, reason)
     memory.after.pop(str(path), None)
     tick.moved.append(f"{path.name} moved to {target.relative_to(settings.home)}: {reason}")
 

@@ -27,9 +27,8 @@ def sensitivity_asset(spec: SensitivitySpec) -> dg.AssetsDefinition:
 
     def ask(context, config, settings):  # type: ignore[no-untyped-def]
         present = Results(settings.warehouse).present(Partition.parse(context.partition_key).key)
-        answers = Answers(
-            spec.name, answer_all(spec, present, build_params(spec.params, given(config)), context.run_id)
-        )
+        values = {**present.study.declaration.params.get(spec.name, {}), **given(config)}
+        answers = Answers(spec.name, answer_all(spec, present, build_params(spec.params, values), context.run_id))
         worst = worst_of(answers)
         return dg.MaterializeResult(
             value=answers,

@@ -1,8 +1,13 @@
 """What study.yaml states reaches the card, and what it gets wrong is said before anything is computed."""
 
+import gzip
+
 import numpy as np
 import pandas as pd
+import pytest
 
+from cqox_assets.results import Results
+from cqox_resources.settings import Settings
 from tests.graph.helpers import card, deliver, errors, run
 
 
@@ -49,3 +54,51 @@ def test_a_continuous_treatment_becomes_a_card(home, tmp_path):
     found = card(home, "retail|2025-03")
     assert [row["estimator"] for row in found["estimates"]] == ["ols"]
     assert {row["code"] for row in found["refusals"]} == {"treatment_kind"}
+
+
+@pytest.mark.parametrize(
+    ("study", "sentence"),
+    [
+        ("methods: [olz]", "methods names 'olz', which does not exist; did you mean 'ols'?"),
+        ("methods: PSM", "did you mean 'propensity_matching'?"),
+        ("estimand: average", "estimand names 'average', which does not exist; known are ATE"),
+        ("params: {nope: {draws: 5}}", "params names 'nope'"),
+        ("params: {ols: {draw: 5}}", "params.ols: parameter 'draw' is not known"),
+        ("minimum_effect: .nan", "'minimum_effect' is nan: Input should be a finite number"),
+        ("money: 5", "'money' is 5: Input should be a mapping of names to values"),
+    ],
+)
+def test_a_name_or_value_that_does_not_exist_stops_before_anything_is_computed(home, tmp_path, study, sentence):
+    result = analyse(home, tmp_path, study_frame(), study)
+    assert not result.success
+    assert sentence in errors(result)
+    assert (home / "inbox" / "retail" / "2025-03" / "study.yaml").exists()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp932"])
+def test_a_declaration_in_any_encoding_and_spelling_counts(home, tmp_path, encoding):
+    table, folder = tmp_path / "table.csv", home / "inbox" / "retail" / "2025-03"
+    study_frame().to_csv(table, index=False)
+    deliver(home, "retail|2025-03", table)
+    (folder / "Study.yml").write_bytes("question: 割引は効くか\n".encode(encoding))
+    result = run("retail|2025-03", selection=["ingestion/raw_table"])
+    assert result.success, errors(result)
+    delivery = Results(Settings.from_env().warehouse).load("ingestion/raw_table", "retail|2025-03")
+    assert delivery.declaration.question == "割引は効くか"
+    (folder / "study.yaml").write_text("design: trial\n")
+    assert "keep one of them" in errors(run("retail|2025-03", selection=["ingestion/raw_table"]))
+
+
+def test_side_tables_are_taken_packed_and_in_any_case_and_never_half_written(home, tmp_path):
+    table = tmp_path / "table.csv"
+    study_frame().to_csv(table, index=False)
+    folder = deliver(home, "retail|2025-03", table)
+    (folder / "Edges.csv.gz").write_bytes(gzip.compress(b"source,target\n1,2\n2,3\n"))
+    (folder / "edges.csv.part").write_bytes(b"source,tar")
+    result = run("retail|2025-03", selection=["ingestion/raw_table"])
+    assert result.success, errors(result)
+    delivery = Results(Settings.from_env().warehouse).load("ingestion/raw_table", "retail|2025-03")
+    assert len(delivery.tables["edges"]) == 2
+    assert delivery.table.rows == 400
+    (folder / "edges.csv").write_bytes(b"source,target\n1,2\n")
+    assert "second side table" in errors(run("retail|2025-03", selection=["ingestion/raw_table"]))

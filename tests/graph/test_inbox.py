@@ -140,6 +140,62 @@ def test_a_new_domain_profile_asks_for_a_reload_and_moves_nothing(home):
     assert "reload" in tick.waiting[0]
 
 
+def test_a_name_that_is_not_utf8_is_a_name_like_any_other(home):
+    folder = home / "inbox" / "policy" / "2025-01"
+    folder.mkdir(parents=True)
+    path = os.fsencode(folder) + "/売上.csv".encode("cp932")
+    Path(os.fsdecode(path)).write_bytes(b"a,b\n1,2\n")
+    settle(Path(os.fsdecode(path)))
+    first = look(home)
+    assert list(first.requests) == ["policy|2025-01"]
+    assert look(home, first.cursor).requests == first.requests
+    (home / "inbox" / "nonsense").mkdir()
+    folder.rename(home / "inbox" / "nonsense" / "2025-01")
+    assert len(look(home).moved) == 1
+    assert len(list((home / "quarantine").rglob("*.reason.json"))) == 1
+
+
+@pytest.mark.parametrize("content", ["", '{"file": "a', "[]", "{}"])
+def test_a_broken_note_in_quarantine_does_not_stop_the_tick(home, content):
+    put(home, "policy/2025-01", "a.csv")
+    before = look(home).requests
+    folder = home / "quarantine" / "policy" / "2025-01"
+    folder.mkdir(parents=True)
+    (folder / "b.csv.reason.json").write_text(content)
+    assert look(home).requests == before
+
+
+def test_a_folder_inside_a_period_does_not_start_the_same_bytes_again(home):
+    put(home, "policy/2025-01", "a.csv")
+    before = look(home).requests
+    put(home, "policy/2025-01/deeper", "b.csv")
+    after = look(home)
+    assert len(after.moved) == 1
+    assert after.requests == before
+
+
+@pytest.mark.parametrize("place", ["nonsense/2025-01", "policy", ""])
+def test_a_file_that_cannot_be_moved_does_not_stop_the_tick(home, monkeypatch, place):
+    put(home, place, "stuck.csv")
+    put(home, "retail/2025-01", "a.csv")
+
+    def refuse(*_):
+        raise PermissionError("no right to move it")
+
+    monkeypatch.setattr("cqox_assets.ingestion.watch.quarantine", refuse)
+    tick = look(home)
+    assert list(tick.requests) == ["retail|2025-01"]
+    assert "no right" in tick.waiting[0]
+
+
+@pytest.mark.parametrize("name", ["study.yaml", "Study.yml", "edges.csv", "Edges.csv.gz"])
+def test_a_declaration_or_side_table_alone_waits_for_the_data(home, name):
+    put(home, "policy/2025-01", name)
+    tick = look(home)
+    assert not tick.requests
+    assert f"only {name} so far" in tick.waiting[0]
+
+
 def test_sensor_requests_one_run_per_partition(home):
     from dagster_deploy.definitions import defs
 
