@@ -10,15 +10,15 @@ import numpy as np
 import pandas as pd
 
 from cqox_assets.catalog import entry_named, load_estimators
-from cqox_assets.errors import CatalogError, CqoxError, MappingError
+from cqox_assets.errors import CatalogError, ContractError, CqoxError, MappingError
 from cqox_assets.measures import Diagnostic, Status
 from cqox_assets.numerics.bootstrap import resampled_rows
 from cqox_assets.numerics.inference import draws_effect
 from cqox_assets.result import Effect, EffectEstimate, Failure, Outcome, Refusal, with_provenance
 from cqox_assets.spec import CommonParams, Context, EstimatorSpec, build_params
 from cqox_assets.study import Role, Study, TreatmentKind
+from cqox_assets.suitability import refuse_early, suited_to
 
-_MUST_HONOUR = (Role.WEIGHT, Role.CLUSTER)
 _SEVERITY = {Status.PASS: 0, Status.NOT_RUN: 1, Status.WARN: 2, Status.FAIL: 3}
 
 
@@ -36,8 +36,8 @@ def run_estimator(
     started = time.perf_counter()
     try:
         outcome = _answer(spec, study, params, context)
-    except CatalogError:
-        raise
+    except (CatalogError, ContractError):
+        raise  # a wrong parameter is said to the caller; a broken contract is a bug, never a refusal
     except CqoxError as error:
         outcome = _in_words(spec, error)
     facts = {
@@ -50,8 +50,8 @@ def run_estimator(
 
 
 def _answer(spec: EstimatorSpec, study: Study, params: CommonParams, context: Context) -> EffectEstimate | Refusal:
-    suited, notices = _suited(spec, study)
-    outcome = _refuse_early(spec, suited) or _run_contrasts(spec, suited, params, context)
+    suited, notices = suited_to(spec, study)
+    outcome = refuse_early(spec, suited) or _run_contrasts(spec, suited, params, context)
     if isinstance(outcome, EffectEstimate) and params.inference != "analytic":
         outcome = _resample(spec, suited, params, context, outcome)
     return replace(outcome, notices=(*notices, *outcome.notices)) if isinstance(outcome, EffectEstimate) else outcome
@@ -61,24 +61,6 @@ def _in_words(spec: EstimatorSpec, error: CqoxError) -> Refusal:
     """Turn data that a model cannot be fitted to into a refusal with the error's own words."""
     reason, _, remedy = error.message.partition("; ")
     return spec.refuse(error.code, reason, remedy or "see the data diagnostics of this study")
-
-
-def _suited(spec: EstimatorSpec, study: Study) -> tuple[Study, tuple[str, ...]]:
-    """Return the rows and clusters that an entry works on, and what the reader must know about them.
-
-    Rows of a target population are only for entries that take that role. Units that repeat are clusters, unless
-    clusters are mapped or the entry needs the units themselves.
-    """
-    taken, notices = spec.accepts | spec.requires, []
-    if Role.POPULATION not in taken and len(inside := study.studied()) < len(study):
-        notices.append(f"{len(study) - len(inside)} rows of the target population were left out")
-        study = inside
-    panel = study.repeats_units and Role.UNIT not in spec.requires and not study.has(Role.CLUSTER)
-    if panel and Role.CLUSTER in taken:
-        unit = study.name(Role.UNIT)
-        notices.append(f"units of '{study.label(unit)}' have several rows, so each counts as a cluster")
-        study = replace(study, roles={**study.roles, Role.CLUSTER: (unit,)})
-    return study, tuple(notices)
 
 
 def run_guarded(
@@ -128,97 +110,6 @@ def runner_for(context: Context | None = None) -> Context:
     return replace(context or Context.fresh(), runner=run)
 
 
-def _refuse_early(spec: EstimatorSpec, study: Study) -> Refusal | None:
-    for role in sorted(spec.requires):
-        if not study.has(role):
-            return spec.refuse(
-                "missing_role",
-                f"no column plays the role '{role}'",
-                f"map it in study.yaml: roles: {{{role}: <column>}}",
-            )
-    for role in _MUST_HONOUR:
-        if study.has(role) and role not in spec.accepts | spec.requires:
-            return spec.refuse(
-                f"{role}_not_supported",
-                f"this estimator cannot use the {role} column '{study.name(role)}'",
-                f"unmap the role '{role}' in study.yaml if it may be ignored, or use another estimator",
-            )
-    if study.repeats_units and not {Role.UNIT, Role.CLUSTER} & (spec.accepts | spec.requires):
-        return spec.refuse(
-            "unit_not_supported",
-            f"units of '{study.name(Role.UNIT)}' have several rows, which this estimator would take as independent",
-            "deliver one row per unit, unmap the role 'unit' in study.yaml if it may be ignored, or use another "
-            "estimator",
-        )
-    return (
-        _refuse_clusters(spec, study)
-        or (_refuse_treatment(spec, study) if Role.TREATMENT in spec.requires else None)
-        or _refuse_lone_clusters(spec, study)
-    )
-
-
-def _refuse_lone_clusters(spec: EstimatorSpec, study: Study) -> Refusal | None:
-    """Refuse an arm within one cluster: how its mean varies between clusters cannot be known."""
-    cluster = study.codes(Role.CLUSTER)
-    if cluster is None or not study.arms or Role.TREATMENT not in spec.requires or Role.UNIT in spec.requires:
-        return None
-    codes = study.column(Role.TREATMENT)
-    for code, arm in enumerate(study.arms):
-        if len(np.unique(cluster[codes == code])) < 2:
-            return spec.refuse(
-                "too_few_clusters",
-                f"all rows of arm '{arm}' lie in one cluster of '{study.name(Role.CLUSTER)}', so an effect cannot be "
-                "told from a difference between clusters",
-                "deliver at least two clusters per arm, or unmap the role if the rows are independent",
-            )
-    return None
-
-
-def _refuse_clusters(spec: EstimatorSpec, study: Study) -> Refusal | None:
-    cluster = study.codes(Role.CLUSTER) if study.has(Role.CLUSTER) and len(study) else None
-    if cluster is None or (cluster.min() >= 0 and cluster.max() >= 1):
-        return None
-    missing = int((cluster < 0).sum())
-    found = f"has {missing} rows without a label" if missing else "has the same value in every row"
-    return spec.refuse(
-        "missing_cluster" if missing else "too_few_clusters",
-        f"cluster column '{study.name(Role.CLUSTER)}' {found}",
-        "map a complete cluster column with at least two values, or unmap the role",
-    )
-
-
-def _refuse_treatment(spec: EstimatorSpec, study: Study) -> Refusal | None:
-    if study.treatment_kind not in spec.treatment:
-        return spec.refuse(
-            "treatment_kind",
-            f"the treatment is {study.treatment_kind}, this estimator needs {' or '.join(spec.treatment)}",
-            "choose an estimator for this kind of treatment, or code the treatment in arms",
-        )
-    if study.treatment_kind in (TreatmentKind.BINARY, TreatmentKind.CATEGORICAL):
-        codes, weights = study.column(Role.TREATMENT), study.weights()
-        codes = codes if weights is None else codes[weights > 0]
-        filled = [arm for code, arm in enumerate(study.arms) if (codes == code).any()]
-        if len(filled) < 2:
-            only = f"'{filled[0]}'" if filled else "nothing"
-            return spec.refuse(
-                "one_arm_only",
-                f"every row of '{study.name(Role.TREATMENT)}' has the same treatment: {only}",
-                "map a treatment column that varies",
-            )
-        empty = sorted(set(study.arms) - set(filled))
-        if empty:
-            return spec.refuse(
-                "empty_arm", f"arm '{empty[0]}' has no rows", "leave the arm out of contrast in study.yaml"
-            )
-    if Role.OUTCOME in spec.requires and len(np.unique(study.column(Role.OUTCOME))) < 2:
-        return spec.refuse(
-            "constant_outcome",
-            f"outcome '{study.name(Role.OUTCOME)}' is the same in every row",
-            "map an outcome that varies",
-        )
-    return None
-
-
 def _run_contrasts(
     spec: EstimatorSpec, study: Study, params: CommonParams, context: Context
 ) -> EffectEstimate | Refusal:
@@ -232,7 +123,7 @@ def _run_contrasts(
                 return replace(answer, reason=f"arm '{arm}': {answer.reason}")
             answers[arm] = answer
         return _merge(study, answers)
-    except CatalogError:
+    except (CatalogError, ContractError):
         raise
     except CqoxError as error:
         return _in_words(spec, error)

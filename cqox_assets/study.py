@@ -172,7 +172,7 @@ class Study:
             return TreatmentKind.CONTINUOUS
         return TreatmentKind.BINARY if len(self.arms) <= 2 else TreatmentKind.CATEGORICAL
 
-    @property
+    @cached_property
     def repeats_units(self) -> bool:
         """Whether a unit has more than one row, as in a panel."""
         return len(self.names(Role.UNIT)) == 1 and bool(self.frame[self.name(Role.UNIT)].duplicated().any())

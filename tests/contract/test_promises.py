@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cqox_assets.errors import ContractError
 from cqox_assets.measures import Status
-from cqox_assets.result import EffectEstimate, Refusal, outcome_from_json, to_text
-from cqox_assets.spec import CommonParams, EstimatorSpec
-from cqox_assets.study import Role, TreatmentKind
+from cqox_assets.result import EffectEstimate, Failure, Refusal, outcome_from_json, to_text
+from cqox_assets.runner import run_guarded
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.study import Role, Study, TreatmentKind
 from tests.contract.helpers import (
     SPECS,
     answer,
@@ -187,6 +189,24 @@ def test_an_arm_without_weight_is_refused(spec: EstimatorSpec) -> None:
     outcome = run(spec, replaced(study, Role.WEIGHT, study.column(Role.TREATMENT)))
     assert isinstance(outcome, Refusal)
     assert outcome.code in ("one_arm_only", "weight_not_supported")
+
+
+@pytest.mark.parametrize("role", [Role.EVENT, Role.OFFSET, Role.STRATUM, Role.PAIR])
+@each
+def test_a_role_that_does_not_enter_is_named(spec: EstimatorSpec, role: Role) -> None:
+    study = base(spec)
+    frame = study.frame.assign(extra=np.arange(len(study)) % 2 + 1.0)
+    outcome = answer(spec, replace(study, frame=frame, roles={**study.roles, role: ("extra",)}))
+    if role not in spec.accepts | spec.requires:
+        assert any(f"{role} 'extra' does not enter" in notice for notice in outcome.notices)
+
+
+def test_a_broken_contract_is_a_failure_and_no_refusal() -> None:
+    def broken(study: Study, params: CommonParams, context: Context) -> EffectEstimate:
+        raise ContractError("the estimate is NaN")
+
+    spec = replace(SPECS[0], run=broken)
+    assert isinstance(run_guarded(spec, base(spec)), Failure)
 
 
 def test_row_bootstrap_of_clustered_data_says_so() -> None:

@@ -1,0 +1,130 @@
+"""Whether a study suits an entry: the rows and clusters that it works on, or the refusal that says what is missing."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from cqox_assets.result import Refusal
+from cqox_assets.spec import EstimatorSpec
+from cqox_assets.study import Role, Study, TreatmentKind
+
+_MUST_HONOUR = (Role.WEIGHT, Role.CLUSTER)
+_UNUSED = {
+    Role.EVENT: "the outcome is taken as fully observed",
+    Role.OFFSET: "the outcome is not taken per unit of it",
+    Role.STRATUM: "assignment is taken to be alike in all strata; list it under covariates to adjust for it",
+    Role.PAIR: "the pairs are not used, which is on the safe side for pairs that were randomised",
+}
+
+
+def suited_to(spec: EstimatorSpec, study: Study) -> tuple[Study, tuple[str, ...]]:
+    """Return the rows and clusters that an entry works on, and what the reader must know about them.
+
+    Rows of a target population are only for entries that take that role. Units that repeat are clusters, unless
+    clusters are mapped or the entry needs the units themselves.
+    """
+    taken, notices = spec.accepts | spec.requires, []
+    if Role.POPULATION not in taken and len(inside := study.studied()) < len(study):
+        notices.append(f"{len(study) - len(inside)} rows of the target population were left out")
+        study = inside
+    panel = study.repeats_units and Role.UNIT not in spec.requires and not study.has(Role.CLUSTER)
+    if panel and Role.CLUSTER in taken:
+        unit = study.name(Role.UNIT)
+        notices.append(f"units of '{study.label(unit)}' have several rows, so each counts as a cluster")
+        study = replace(study, roles={**study.roles, Role.CLUSTER: (unit,)})
+    for role, meaning in _UNUSED.items():
+        if study.has(role) and role not in taken and not set(study.names(role)) & set(study.names(Role.COVARIATES)):
+            notices.append(f"{role} '{', '.join(study.names(role))}' does not enter this estimate: {meaning}")
+    return study, tuple(notices)
+
+
+def refuse_early(spec: EstimatorSpec, study: Study) -> Refusal | None:
+    """Return why an entry cannot run on a study that was suited to it, or None."""
+    for role in sorted(spec.requires):
+        if not study.has(role):
+            return spec.refuse(
+                "missing_role",
+                f"no column plays the role '{role}'",
+                f"map it in study.yaml: roles: {{{role}: <column>}}",
+            )
+    for role in _MUST_HONOUR:
+        if study.has(role) and role not in spec.accepts | spec.requires:
+            return spec.refuse(
+                f"{role}_not_supported",
+                f"this estimator cannot use the {role} column '{study.name(role)}'",
+                f"unmap the role '{role}' in study.yaml if it may be ignored, or use another estimator",
+            )
+    if study.repeats_units and not {Role.UNIT, Role.CLUSTER} & (spec.accepts | spec.requires):
+        return spec.refuse(
+            "unit_not_supported",
+            f"units of '{study.name(Role.UNIT)}' have several rows, which this estimator would take as independent",
+            "deliver one row per unit, unmap the role 'unit' in study.yaml if it may be ignored, or use another "
+            "estimator",
+        )
+    return (
+        _refuse_clusters(spec, study)
+        or (_refuse_treatment(spec, study) if Role.TREATMENT in spec.requires else None)
+        or _refuse_lone_clusters(spec, study)
+    )
+
+
+def _refuse_lone_clusters(spec: EstimatorSpec, study: Study) -> Refusal | None:
+    """Refuse an arm within one cluster: how its mean varies between clusters cannot be known."""
+    cluster = study.codes(Role.CLUSTER)
+    if cluster is None or not study.arms or Role.TREATMENT not in spec.requires or Role.UNIT in spec.requires:
+        return None
+    codes = study.column(Role.TREATMENT)
+    for code, arm in enumerate(study.arms):
+        if len(np.unique(cluster[codes == code])) < 2:
+            return spec.refuse(
+                "too_few_clusters",
+                f"all rows of arm '{arm}' lie in one cluster of '{study.name(Role.CLUSTER)}', so an effect cannot be "
+                "told from a difference between clusters",
+                "deliver at least two clusters per arm, or unmap the role if the rows are independent",
+            )
+    return None
+
+
+def _refuse_clusters(spec: EstimatorSpec, study: Study) -> Refusal | None:
+    cluster = study.codes(Role.CLUSTER) if study.has(Role.CLUSTER) and len(study) else None
+    if cluster is None or (cluster.min() >= 0 and cluster.max() >= 1):
+        return None
+    missing = int((cluster < 0).sum())
+    found = f"has {missing} rows without a label" if missing else "has the same value in every row"
+    return spec.refuse(
+        "missing_cluster" if missing else "too_few_clusters",
+        f"cluster column '{study.name(Role.CLUSTER)}' {found}",
+        "map a complete cluster column with at least two values, or unmap the role",
+    )
+
+
+def _refuse_treatment(spec: EstimatorSpec, study: Study) -> Refusal | None:
+    if study.treatment_kind not in spec.treatment:
+        return spec.refuse(
+            "treatment_kind",
+            f"the treatment is {study.treatment_kind}, this estimator needs {' or '.join(spec.treatment)}",
+            "choose an estimator for this kind of treatment, or code the treatment in arms",
+        )
+    if study.treatment_kind in (TreatmentKind.BINARY, TreatmentKind.CATEGORICAL):
+        codes, weights = study.column(Role.TREATMENT), study.weights()
+        codes = codes if weights is None else codes[weights > 0]
+        filled = [arm for code, arm in enumerate(study.arms) if (codes == code).any()]
+        if len(filled) < 2:
+            only = f"'{filled[0]}'" if filled else "nothing"
+            return spec.refuse(
+                "one_arm_only",
+                f"every row of '{study.name(Role.TREATMENT)}' has the same treatment: {only}",
+                "map a treatment column that varies",
+            )
+        empty = sorted(set(study.arms) - set(filled))
+        if empty:
+            return spec.refuse(
+                "empty_arm", f"arm '{empty[0]}' has no rows", "leave the arm out of contrast in study.yaml"
+            )
+    if Role.OUTCOME in spec.requires and len(np.unique(study.column(Role.OUTCOME))) < 2:
+        return spec.refuse(
+            "constant_outcome",
+            f"outcome '{study.name(Role.OUTCOME)}' is the same in every row",
+            "map an outcome that varies",
+        )
+    return None
