@@ -1,7 +1,7 @@
 """The evidence of a decision: target, guardrails and quality, gathered from results into plain values."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from cqox_assets.catalog import load_sensitivities
@@ -58,7 +58,10 @@ class Gate:
 
 @dataclass(frozen=True)
 class Question:
-    """One answer to a sensitivity question, as far as a decision needs it."""
+    """One answer to a sensitivity question, as far as a decision needs it.
+
+    `contrast` is empty when the answer speaks for every arm.
+    """
 
     name: str
     status: str
@@ -67,6 +70,7 @@ class Question:
     advice: str = ""
     title: str = ""
     informs: bool = False
+    contrast: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,13 +120,11 @@ def gather(
     minimum, said = _minimum_effect(declared)
     measured = {item.name for item in guardrails}
     questions = tuple(
-        Question(
-            item.name, item.status.value, item.value, item.meaning, item.advice, titles.get(item.name, item.name),
-            informs=trial and item.name == "e_value",
-        )
+        replace(question, title=titles.get(item.name, item.name), informs=trial and item.name == "e_value")
         for item in (sensitivity or {}).values()
         if isinstance(item, SensitivityResult) and (not counted or item.estimator in counted)
-    )  # fmt: skip
+        for question in _questions(item)
+    )
     return Evidence(
         targets=tuple(_target(group) for group in targets),
         gates=_all_gates(gates, estimates, counted, summary.preferred),
@@ -145,6 +147,19 @@ def gather(
         failures=tuple(summary.failed),
         notices=(*summary.notices, *said, *_direction_notice(declared)),
     )
+
+
+def _questions(item: SensitivityResult) -> Iterable[Question]:
+    """Return the answer, or one for each contrast where its table judges several."""
+    rows, columns = item.table, ["contrast", "status", "value", "meaning", "advice"]
+    if not set(columns) <= set(rows.columns) or rows["contrast"].nunique() < 2:
+        yield Question(item.name, item.status.value, item.value, item.meaning, item.advice)
+        return
+    for row in rows.drop_duplicates("contrast")[columns].to_dict("records"):
+        meaning, advice = str(row["meaning"]), str(row["advice"])
+        yield Question(
+            item.name, str(row["status"]), float(row["value"]), meaning, advice, contrast=str(row["contrast"])
+        )
 
 
 def _target(group: EffectGroup) -> Target:

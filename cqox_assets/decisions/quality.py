@@ -92,12 +92,22 @@ def _guardrail(rail: GuardrailEffect, *, several: bool) -> Reason:
     return Reason("guardrail", GO, f"{said}; it is safe.", f"{name} gets worse by more than {short(rail.margin)}")
 
 
-def sensitivity_reasons(evidence: Evidence) -> list[Reason]:
-    """Judge the sensitivity questions; a question asked of several estimators counts once, at its upper median."""
-    rank = {"pass": 0, "not_run": 1, "warn": 2, "fail": 3}
+def sensitivity_reasons(evidence: Evidence, contrast: str | None = None) -> list[Reason]:
+    """Judge the sensitivity questions, or those that concern a contrast.
+
+    A question asked of several estimators about one contrast counts once, at its upper median.
+    """
+    rank, contrasts = {"pass": 0, "not_run": 1, "warn": 2, "fail": 3}, {target.contrast for target in evidence.targets}
+    heard = [
+        item
+        for item in evidence.questions
+        if contrast is None or item.contrast == contrast or item.contrast not in contrasts
+    ]
     found = []
-    for name in dict.fromkeys(question.name for question in evidence.questions):
-        asked = sorted((item for item in evidence.questions if item.name == name), key=lambda item: rank[item.status])
+    for key in dict.fromkeys((item.name, item.contrast) for item in heard):
+        asked = sorted(
+            (item for item in heard if (item.name, item.contrast) == key), key=lambda item: rank[item.status]
+        )
         question = asked[len(asked) // 2]
         allows = {"fail": HOLD, "warn": CANARY, "not_run": CANARY}.get(question.status, GO)
         word = "no longer holds" if allows == GO else "holds"

@@ -24,10 +24,13 @@ def decide(evidence: Evidence) -> Verdict:
     agreement = {target.contrast: _agreement_reasons(target) for target in evidence.targets}
     quality = quality_reasons(evidence)
     others = [*guardrail_reasons(evidence), *sensitivity_reasons(evidence)]
-    common = [*quality, *sensitivity_reasons(evidence)]
     rails = {arm: guardrail_reasons(evidence, arm) for arm in arms}
-    by_contrast = {arm: _worst([reason, *agreement[arm], *rails[arm], *common]) for arm, reason in arms.items()}
+    asked = {arm: sensitivity_reasons(evidence, arm) for arm in arms}
+    by_contrast = {
+        arm: _worst([reason, *agreement[arm], *rails[arm], *asked[arm], *quality]) for arm, reason in arms.items()
+    }
     verdict = min(by_contrast.values(), key=SEVERITY.__getitem__) if by_contrast else HOLD
+    best = next((asked[arm] for arm, own in by_contrast.items() if own == verdict), sensitivity_reasons(evidence))
     nothing = [] if arms else [_nothing(evidence)]
     agreeing = [reason for found in agreement.values() for reason in found]
     reasons = [*quality, *agreeing, *nothing, *arms.values(), *others]
@@ -36,7 +39,7 @@ def decide(evidence: Evidence) -> Verdict:
         verdict=verdict,
         reasons=tuple(reasons),
         recommendation=_recommendation(verdict, by_contrast, reasons),
-        confidence_level=_confidence(evidence, common, agreeing),
+        confidence_level=_confidence(evidence, [*quality, *best], agreeing),
         key_findings=_findings(evidence, reasons),
         by_contrast=by_contrast,
         notices=evidence.notices,

@@ -140,22 +140,31 @@ def run(study: Study, estimate: EffectEstimate, params: CommonParams, context: C
             SPEC.name, "unknown_scale", f"an effect on the scale '{estimate.headline.scale}' has no risk-ratio form",
             "estimate the effect as a difference, a risk ratio, an odds ratio or a hazard ratio",
         )  # fmt: skip
+    for row in rows:
+        row.update(_judged(study, row))
     head = rows[0]
-    judged = judge("e_value_limit", head["e_value_limit"], thresholds=study.thresholds, severities=study.severities)
     known = head["e_value_limit"] is not None
-    meaning, advice = _sentences(study, estimate, head, judged.status, judged.threshold)
     return SensitivityResult(
         name=SPEC.name,
         estimator=estimate.estimator,
         estimand=estimate.estimand,
-        value=head["e_value_limit"] if known else head["e_value"],
+        value=head["value"],
         unit="risk ratio, of the interval's limit" if known else "risk ratio, of the estimate",
-        status=judged.status,
-        meaning=meaning,
-        advice=advice,
+        status=Status(head["status"]),
+        meaning=head["meaning"],
+        advice=head["advice"],
         table=pd.DataFrame(rows),
         provenance={"fingerprint": fingerprint},
     )
+
+
+def _judged(study: Study, row: dict[str, Any]) -> dict[str, Any]:
+    """Return the answer for one effect: each contrast of several arms is judged by its own."""
+    limit = row["e_value_limit"]
+    judged = judge("e_value_limit", limit, thresholds=study.thresholds, severities=study.severities)
+    meaning, advice = _sentences(study, row, judged.status, judged.threshold)
+    value = row["e_value"] if limit is None else limit
+    return {"value": value, "status": judged.status.value, "meaning": meaning, "advice": advice}
 
 
 def _row(study: Study, effect: Effect) -> dict[str, Any] | None:
@@ -232,9 +241,7 @@ def _spread(study: Study, role: Role) -> float:
     return float(math.sqrt(np.average((values - centre) ** 2, weights=weight)))
 
 
-def _sentences(
-    study: Study, estimate: EffectEstimate, row: dict[str, Any], status: Status, threshold: float | None
-) -> tuple[str, str]:
+def _sentences(study: Study, row: dict[str, Any], status: Status, threshold: float | None) -> tuple[str, str]:
     point, limit = row["e_value"], row["e_value_limit"]
     basis = f"{row['contrast']}: {_WORDS[row['measure']]} {row['risk_ratio']:.2f}"
     if limit is None:

@@ -246,3 +246,21 @@ def test_a_study_that_nothing_fits_is_held_with_the_reason():
     verdict = decide(gathered(study_of(), {"aipw": refusal}))
     assert verdict.verdict == "HOLD"
     assert "every row has the same treatment" in verdict.reasons[0].sentence
+
+
+def test_each_arm_answers_for_its_own_sensitivity():
+    weak = Question("e_value", "warn", 1.0, "weak", contrast="b - a")
+    strong = Question("e_value", "pass", 2.0, "strong", contrast="c - a")
+    both = evidence(target(0.1), target(5.0, contrast="c - a"), questions=(weak, strong))
+    assert decide(both).by_contrast == {"b - a": "CANARY", "c - a": "GO"}
+    swapped = replace(both, questions=(replace(weak, contrast="c - a"), replace(strong, contrast="b - a")))
+    assert decide(swapped).verdict == "CANARY"
+
+
+def test_the_evidence_holds_one_question_per_contrast():
+    rows = pd.DataFrame(
+        {"contrast": ["b - a", "c - a"], "status": ["warn", "pass"], "value": [1.0, 2.0]}
+    ).assign(meaning="said", advice="so")  # fmt: skip
+    asked = SensitivityResult("e_value", "ols", "ATE", 1.0, "risk ratio", Status.WARN, "said", "so", rows)
+    found = gathered(study_of(), {"ols": answer("ols", 1.0)}, sensitivity={"e_value: ols": asked})
+    assert [(item.contrast, item.status) for item in found.questions] == [("b - a", "warn"), ("c - a", "pass")]
