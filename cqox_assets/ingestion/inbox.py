@@ -48,6 +48,22 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(source, "sha256").hexdigest()
 
 
+def readable_name(path: Path) -> str:
+    """Return a file's name as text; one that is not UTF-8, as old archives hold them, is read as Japanese or Western.
+
+    Notes
+    -----
+    Python keeps the bytes of such a name as surrogates, which no report, log or database can store.
+    """
+    raw = os.fsencode(path.name)
+    for encoding in ("utf-8", "cp932", "cp1252"):
+        try:
+            return raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return raw.decode("latin-1")
+
+
 def quarantine(settings: Settings, path: Path, place: str, code: str, reason: str) -> Path:
     """Move a file out of the inbox and write down why; nothing is ever overwritten.
 
@@ -72,8 +88,8 @@ def quarantine(settings: Settings, path: Path, place: str, code: str, reason: st
     if target.exists():
         target = folder / f"{digest[:12]}-{path.name}"
     record = {
-        "file": path.name,
-        "from": str(path),
+        "file": readable_name(path),
+        "from": str(path.with_name(readable_name(path))),
         "sha256": digest,
         "code": code,
         "reason": reason,
@@ -81,7 +97,7 @@ def quarantine(settings: Settings, path: Path, place: str, code: str, reason: st
     }
     note = target.with_name(target.name + ".reason.json")
     # The reason comes first: a move without a reason would be a file that nobody can explain.
-    note.write_text(json.dumps(record, ensure_ascii=False, indent=1), "utf-8", "surrogateescape")
+    note.write_text(json.dumps(record, ensure_ascii=False, indent=1), "utf-8")
     try:
         os.replace(path, target)
     except OSError:  # another file system
@@ -101,7 +117,7 @@ def quarantined(settings: Settings, place: str) -> list[tuple[str, str]]:
     found = []
     for note in sorted(folder.glob("*.reason.json")) if folder.is_dir() else ():
         try:
-            record = json.loads(note.read_text("utf-8", "surrogateescape"))
+            record = json.loads(note.read_text("utf-8"))
             if record["code"] != OUT_OF_PLACE:
                 found.append((str(record["file"]), str(record["sha256"])))
         except (ValueError, KeyError, TypeError):

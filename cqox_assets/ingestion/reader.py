@@ -14,6 +14,7 @@ from cqox_assets.ingestion.delimited import head_text, open_delimited
 from cqox_assets.ingestion.encodings import detect_encoding
 from cqox_assets.ingestion.excel import open_excel
 from cqox_assets.ingestion.formats import markup_error, suffix_notice, unpack
+from cqox_assets.ingestion.inbox import readable_name
 from cqox_assets.ingestion.json_text import json_kind, open_json, open_json_lines
 from cqox_assets.ingestion.notices import file_notices, sentinel_notices, widening_notices
 from cqox_assets.ingestion.opened import Opened
@@ -87,16 +88,17 @@ def _convert(
 
 
 def _scan(file: Path, scratch: Path, limits: Limits) -> FileScan:
+    name = readable_name(file)
     try:
         if not file.is_file():
-            raise IngestionError(f"{file.name} is not a file; name an existing file", code="missing_file")
+            raise IngestionError(f"{name} is not a file; name an existing file", code="missing_file")
         size = file.stat().st_size
         if size > limits.max_file_bytes:
             raise IngestionError(
-                f"{file.name} has {amount(size)}, more than the limit of {amount(limits.max_file_bytes)}; split it",
+                f"{name} has {amount(size)}, more than the limit of {amount(limits.max_file_bytes)}; split it",
                 code="too_large",
             )
-        return scan_file(_open(Source(file, file.name, limits, size), scratch), file.name, sha256_of(file))
+        return scan_file(_open(Source(file, name, limits, size), scratch), name, sha256_of(file))
     except IngestionError as error:
         error.path = file
         raise

@@ -238,7 +238,11 @@ class Source:
     def on_disk(self, folder: Path) -> "Source":
         """Return a plain file with the unpacked bytes; archives are unpacked into `folder`, within the limits."""
         if not self.layers:
-            return self
+            if str(self.path).isprintable():
+                return self
+            link = Path(tempfile.mkdtemp(dir=folder)) / "file"  # Arrow opens no path that is not UTF-8
+            link.symlink_to(self.path.absolute())
+            return replace(self, path=link)
         handle, target = tempfile.mkstemp(prefix="unpacked-", dir=folder)
         with os.fdopen(handle, "wb") as sink:
             for data in self.chunks():

@@ -15,6 +15,7 @@ from cqox_assets.ingestion.inbox import (
     is_finished,
     quarantine,
     quarantined,
+    readable_name,
 )
 from cqox_resources.settings import Settings
 
@@ -114,18 +115,17 @@ def _look(
     settled = [memory.settled(path, now) for path in files]
     if not data_files(place):
         if files:
-            tick.waiting.append(f"{domain}/{period}: only {', '.join(path.name for path in files)} so far")
+            tick.waiting.append(f"{domain}/{period}: only {', '.join(map(readable_name, files))} so far")
         return
     if not all(settled):
         tick.waiting.append(f"{domain}/{period}: files are still arriving")
         return
-    hashes = [(path.name, memory.sha256(path)) for path in files]
+    hashes = [(readable_name(path), memory.sha256(path)) for path in files]
     if any(digest is None for _, digest in hashes):
         tick.waiting.append(f"{domain}/{period}: still hashing")
         return
     content = sorted([*hashes, *quarantined(settings, f"{domain}/{period}")])
-    # Names that are not UTF-8, as old Windows archives hold them, are bytes like any others.
-    digest = hashlib.sha256(json.dumps(content, ensure_ascii=False).encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    digest = hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:32]
     tick.requests[f"{domain}|{period}"] = f"{domain}|{period}:{digest}"
 
 
@@ -143,11 +143,11 @@ def _move(settings: Settings, tick: Tick, memory: _Memory, path: Path, now: floa
     if not is_finished(path):
         return
     if not memory.settled(path, now):
-        tick.waiting.append(f"{path.name}: still arriving")
+        tick.waiting.append(f"{readable_name(path)}: still arriving")
         return
-    target = quarantine(settings, path, place or "unplaced", OUT_OF_PLACE, reason)
+    quarantine(settings, path, place or "unplaced", OUT_OF_PLACE, reason)
     memory.after.pop(str(path), None)
-    tick.moved.append(f"{path.name} moved to {target.relative_to(settings.home)}: {reason}")
+    tick.moved.append(f"{readable_name(path)} moved to quarantine/{place or 'unplaced'}: {reason}")
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -1,6 +1,9 @@
 """What study.yaml states reaches the card, and what it gets wrong is said before anything is computed."""
 
 import gzip
+import json
+import os
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -73,6 +76,24 @@ def test_a_name_or_value_that_does_not_exist_stops_before_anything_is_computed(h
     assert not result.success
     assert sentence in errors(result)
     assert (home / "inbox" / "retail" / "2025-03" / "study.yaml").exists()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_file_whose_name_is_not_utf8_is_read_or_moved_with_its_name_as_text(home, suffix):
+    folder = home / "inbox" / "retail" / "2025-03"
+    folder.mkdir(parents=True)
+    good, bad = (
+        Path(os.fsdecode(os.fsencode(folder) + f"/{name}.{suffix}".encode("cp932"))) for name in ("売上", "壊")
+    )
+    with good.open("wb") as sink:
+        study_frame().to_csv(sink) if suffix == "csv" else study_frame().to_parquet(sink)
+    bad.write_bytes(b"")
+    result = run("retail|2025-03", selection=["ingestion/raw_table"])
+    assert result.success, errors(result)
+    delivery = Results(Settings.from_env().warehouse).load("ingestion/raw_table", "retail|2025-03")
+    assert [source["name"] for source in delivery.table.sources] == [f"売上.{suffix}"]
+    (note,) = (home / "quarantine").rglob("*.reason.json")
+    assert json.loads(note.read_text("utf-8"))["file"] == f"壊.{suffix}"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp932"])
