@@ -7,6 +7,7 @@ from cqox_assets.declaration import Declaration
 
 _BEFORE = {"$", "US$", "€", "£", "¥", "A$", "C$"}
 _SYMBOLS = {"USD": "US$", "EUR": "€", "GBP": "£", "JPY": "¥"}
+_BOUNDLESS = 1e300  # JSON holds no infinity, so diagnostics store 1e308
 _AFTER = {"円", "%", "％", "元", "원"}
 
 
@@ -19,7 +20,7 @@ def listed(names: Sequence[str], most: int = 6) -> str:
 
 def short(value: float, figures: int = 4) -> str:
     """Return a number with the digits that a sentence can carry: four significant ones, thousands set apart."""
-    if value == 0 or not math.isfinite(value):
+    if value == 0 or not abs(value) < _BOUNDLESS:
         return "0" if value == 0 else ("infinity" if value > 0 else "-infinity")
     size = abs(value)
     if size >= 1e15 or size < 1e-4:

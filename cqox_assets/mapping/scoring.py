@@ -91,6 +91,8 @@ def treatment_candidate(clues: Clues, facts: ColumnFacts, *, foreign: bool = Fal
         return None
     match = clues.match(facts.name, Role.TREATMENT, foreign=foreign)
     name, reasons = match.strength, []
+    if clues.strength(facts.name, Role.COHORT) > max(name, NAMED) and not _is_switch(facts):
+        return None  # when a unit was first treated, not whether
     if facts.few_valued and match.strength < NAMED * clues.strength(facts.name, Role.INSTRUMENTS):
         match = clues.match(facts.name, Role.INSTRUMENTS)  # an assignment is the treatment where no uptake is recorded
         name = NAMED * match.strength
@@ -113,6 +115,10 @@ def treatment_candidate(clues: Clues, facts: ColumnFacts, *, foreign: bool = Fal
         score += 0.45 if named else 0.05
         reasons.append(f"it switches at {cutoff.running} = {cutoff.cutoff:g}")
     return Candidate(facts.name, min(score, 0.97), "; ".join(reasons))
+
+
+def _is_switch(facts: ColumnFacts) -> bool:
+    return facts.two_valued and facts.minimum == 0 and facts.maximum == 1
 
 
 def _treatment_shape(facts: ColumnFacts) -> tuple[float, str]:

@@ -354,3 +354,39 @@ def test_profile_given_or_made_is_the_same_and_json_comes_back():
     assert proposal == infer_roles(frame)
     assert RoleProposal.from_json(json.loads(json.dumps(proposal.to_json()))) == proposal
     assert match_domain(profile, load_domains()).best == proposal.domain
+
+
+@pytest.mark.parametrize("cohorts", [[0, 2004], [0, 2004, 2006]])
+def test_the_first_treated_period_is_a_cohort_and_never_the_treatment(cohorts):
+    rng = np.random.default_rng(0)
+    first = np.repeat(rng.choice(cohorts, 50), 10)
+    year = np.tile(range(2000, 2010), 50)
+    frame = pd.DataFrame(
+        {
+            "state": np.repeat([f"s{k}" for k in range(50)], 10),
+            "year": year,
+            "policy_active": ((first > 0) & (year >= first)).astype(int),
+            "unemployment_rate": rng.normal(5, 1, 500),
+            "first_treated": first,
+        }
+    )
+    found = infer_roles(frame, "policy").roles
+    assert found[Role.COHORT] == ("first_treated",)
+    assert found[Role.TREATMENT] == ("policy_active",)
+    assert infer_roles(frame.drop(columns="policy_active"), "policy").roles[Role.COHORT] == ("first_treated",)
+
+
+def test_japanese_endings_say_before_and_after():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "患者ID": range(300),
+            "投薬群": rng.choice(["投与", "非投与"], 300),
+            "収縮期血圧_投与後": rng.normal(130, 10, 300),
+            "収縮期血圧_投与前": rng.normal(140, 10, 300),
+        }
+    )
+    found = infer_roles(frame, "healthcare")
+    assert found.roles[Role.OUTCOME] == ("収縮期血圧_投与後",)
+    assert found.roles[Role.PRE_OUTCOME] == ("収縮期血圧_投与前",)
+    assert found.confidence[Role.OUTCOME] > 0.6
