@@ -3,16 +3,17 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
 from cqox_assets.result import Refusal
 from cqox_assets.spec import EstimatorSpec
 from cqox_assets.study import Role, Study, TreatmentKind
 
 _MUST_HONOUR = (Role.WEIGHT, Role.CLUSTER)
+_ALIKE = 0.001
 _UNUSED = {
     Role.EVENT: "the outcome is taken as fully observed",
     Role.OFFSET: "the outcome is not taken per unit of it",
-    Role.STRATUM: "assignment is taken to be alike in all strata; list it under covariates to adjust for it",
     Role.PAIR: "the pairs are not used, which is on the safe side for pairs that were randomised",
 }
 
@@ -65,6 +66,28 @@ def refuse_early(spec: EstimatorSpec, study: Study) -> Refusal | None:
         _refuse_clusters(spec, study)
         or (_refuse_treatment(spec, study) if Role.TREATMENT in spec.requires else None)
         or _refuse_lone_clusters(spec, study)
+        or _refuse_unequal_strata(spec, study)
+    )
+
+
+def _refuse_unequal_strata(spec: EstimatorSpec, study: Study) -> Refusal | None:
+    """Refuse a plain comparison of arms that were not assigned alike in all strata."""
+    if "random_assignment" not in spec.assumptions or Role.STRATUM in spec.accepts or not study.arms:
+        return None
+    strata = study.codes(Role.STRATUM)
+    if strata is None:
+        return None
+    from scipy.special import chdtrc
+
+    counts = pd.crosstab(strata, study.column(Role.TREATMENT)).to_numpy()
+    expected = np.outer(counts.sum(axis=1), counts.sum(axis=0)) / counts.sum()
+    degrees = (counts.shape[0] - 1) * (counts.shape[1] - 1)
+    if degrees < 1 or chdtrc(degrees, float(np.sum((counts - expected) ** 2 / expected))) > _ALIKE:
+        return None
+    return spec.refuse(
+        "unequal_strata",
+        f"the strata of '{study.name(Role.STRATUM)}' have different shares of the arms, so the arms differ by stratum",
+        "use an estimator that adjusts for the strata, or unmap the role",
     )
 
 

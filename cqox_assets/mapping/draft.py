@@ -103,11 +103,16 @@ def _is_long(series: pd.Series) -> bool:
 
 
 def place_covariates(draft: Draft) -> None:
-    """Place the encoded covariates; the role lists them in the order of the covariates that they come from."""
+    """Place the encoded covariates and strata; the role lists them in the order of the columns they come from."""
     names = draft.names(Role.COVARIATES)
-    if not names:
+    strata = [name for name in draft.names(Role.STRATUM) if name not in names]
+    if not names and not strata:
         return
-    encoded = encode_covariates(draft.frame, names, draft.kinds)
+    # Assignment may differ between strata, so each is a level of its own even where the column holds numbers.
+    kinds = {**draft.kinds, **dict.fromkeys(strata, Kind.TEXT)}
+    encoded = encode_covariates(draft.frame, [*names, *strata], kinds)
+    if strata:
+        draft.notices.append(f"strata of {', '.join(map(repr, strata))} are adjusted for as covariates")
     placed = []
     for name, values in encoded.columns.items():
         own = draft.place(name, values)

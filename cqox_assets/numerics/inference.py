@@ -7,6 +7,8 @@ import numpy as np
 
 from cqox_assets.result import Effect, Interval
 
+_ROUNDING = 1e-13
+
 
 def influence_std_error(influence: np.ndarray, cluster: np.ndarray | None = None) -> float:
     """Return the standard error of a mean with the given influence values.
@@ -48,7 +50,7 @@ def wald(
     Parameters
     ----------
     estimate, std_error : float
-        In units of the outcome. A standard error of zero (a perfect fit) gives an effect without one.
+        In units of the outcome. A standard error of zero but for rounding (a perfect fit) gives an effect without one.
     df : float, optional
         Degrees of freedom; None is the normal distribution.
     **facts
@@ -56,7 +58,7 @@ def wald(
     """
     from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
-    if not (std_error > 0 and math.isfinite(std_error)):
+    if not (std_error > _ROUNDING * abs(estimate) and math.isfinite(std_error)):
         return Effect(estimand, contrast, estimate, **facts)
     upper = 0.5 + level / 2
     quantile = float(ndtri(upper) if df is None else stdtrit(df, upper))

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from cqox_assets.errors import ContractError
+from cqox_assets.mapping.prepare import prepare
 from cqox_assets.measures import Status
 from cqox_assets.result import EffectEstimate, Failure, Refusal, outcome_from_json, to_text
 from cqox_assets.runner import run_guarded
@@ -191,7 +192,7 @@ def test_an_arm_without_weight_is_refused(spec: EstimatorSpec) -> None:
     assert outcome.code in ("one_arm_only", "weight_not_supported")
 
 
-@pytest.mark.parametrize("role", [Role.EVENT, Role.OFFSET, Role.STRATUM, Role.PAIR])
+@pytest.mark.parametrize("role", [Role.EVENT, Role.OFFSET, Role.PAIR])
 @each
 def test_a_role_that_does_not_enter_is_named(spec: EstimatorSpec, role: Role) -> None:
     study = base(spec)
@@ -199,6 +200,23 @@ def test_a_role_that_does_not_enter_is_named(spec: EstimatorSpec, role: Role) ->
     outcome = answer(spec, replace(study, frame=frame, roles={**study.roles, role: ("extra",)}))
     if role not in spec.accepts | spec.requires:
         assert any(f"{role} 'extra' does not enter" in notice for notice in outcome.notices)
+
+
+@each
+def test_a_trial_with_unequal_strata_has_no_effect_where_there_is_none(spec: EstimatorSpec) -> None:
+    generator = np.random.default_rng(4)
+    site = generator.integers(1, 4, 1500)
+    d = generator.random(1500) < np.array([0.2, 0.5, 0.8])[site - 1]
+    y = np.array([0.0, 3.0, 0.0])[site - 1] + 2 * (site == 3) + generator.standard_normal(1500)
+    study = prepare(pd.DataFrame({"y": y, "d": d, "s": site}), {"outcome": "y", "treatment": "d", "stratum": "s"})
+    outcome = run(spec, study)
+    if "random_assignment" in spec.assumptions:
+        assert isinstance(outcome, Refusal)
+        assert outcome.code == "unequal_strata"
+    else:
+        assert isinstance(outcome, EffectEstimate), outcome
+        assert outcome.std_error is not None
+        assert abs(outcome.estimate) < 4 * outcome.std_error
 
 
 def test_a_broken_contract_is_a_failure_and_no_refusal() -> None:

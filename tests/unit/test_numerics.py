@@ -278,6 +278,10 @@ def test_wald_agrees_with_itself():
     assert student.interval.high > wald(1.0, 0.5, estimand="ATE", contrast="b - a").interval.high
 
 
+def test_rounding_is_no_standard_error():
+    assert wald(1.0, 3e-17, estimand="ATE", contrast="b - a").interval is None
+
+
 def test_logit_score_vanishes_and_separation_is_named(rows):
     x, d, _ = rows
     scaled = x * [1e5, 1e-3, 1, 1]
