@@ -79,7 +79,9 @@ def serve_web(host: str, port: int, workspace: Path) -> None:
 
     with (
         DagsterInstance.get() as instance,
-        WorkspaceProcessContext(instance, WorkspaceFileTarget([str(workspace)])) as context,
+        WorkspaceProcessContext(
+            instance, WorkspaceFileTarget([str(workspace)]), code_server_log_level="warning"
+        ) as context,
     ):
         app = Webserver(context).create_asgi_app()
         uvicorn.run(app, host=host, port=port, log_level="warning")

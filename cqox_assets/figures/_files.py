@@ -11,7 +11,7 @@ from cqox_assets.figures import _theme as theme
 from cqox_assets.spec import Drawing
 
 DPI = 300
-SCREEN_WIDTH = 560
+SCREEN_WIDTH = 520
 
 
 def render(drawing: Drawing, kind: str) -> bytes:

@@ -8,7 +8,7 @@ import math
 
 import pytest
 
-from cqox_assets.simulate.coverage import Case, Performance, cases, main, measure
+from cqox_assets.coverage import Case, Performance, cases, main, measure
 
 FAST_ROWS, FAST_DRAWS = 600, 60
 SLOW_ROWS, SLOW_DRAWS = 2000, 1000

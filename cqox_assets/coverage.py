@@ -1,6 +1,6 @@
 """How honest intervals are: bias, coverage and size of every estimator on the designs that it claims.
 
-`python -m cqox_assets.simulate.coverage --draws 1000 --out docs/coverage.md` writes the table.
+`python -m cqox_assets.coverage --draws 1000 --out docs/coverage.md` writes the table.
 """
 
 import argparse
@@ -148,7 +148,7 @@ def table(results: Sequence[Performance]) -> str:
     lines = [
         "# Coverage of the intervals",
         "",
-        f"Made by `python -m cqox_assets.simulate.coverage` on {today}, version {release}. Intervals are 95%; size is",
+        f"Made by `python -m cqox_assets.coverage` on {today}, version {release}. Intervals are 95%; size is",
         "the share of tests that reject at 5% where there is no effect. Designs are those of",
         "`cqox_assets/simulate/designs.py`. With D draws a coverage of 95% is known to within",
         "+-1.96 sqrt(0.0475 / D): 3 points at 200 draws, 1.4 points at 1,000.",
