@@ -14,6 +14,7 @@ from cqox_assets.errors import CatalogError, ContractError, CqoxError, MappingEr
 from cqox_assets.measures import Diagnostic, Status
 from cqox_assets.numerics.bootstrap import resampled_rows
 from cqox_assets.numerics.inference import draws_effect
+from cqox_assets.numerics.threads import threads_for
 from cqox_assets.result import Effect, EffectEstimate, Failure, Outcome, Refusal, with_provenance
 from cqox_assets.spec import CommonParams, Context, EstimatorSpec, build_params
 from cqox_assets.study import Role, Study, TreatmentKind
@@ -35,7 +36,8 @@ def run_estimator(
     context = Context.fresh() if context is None else context
     started = time.perf_counter()
     try:
-        outcome = _answer(spec, study, params, context)
+        with threads_for(len(study)):
+            outcome = _answer(spec, study, params, context)
     except (CatalogError, ContractError):
         raise  # a wrong parameter is said to the caller; a broken contract is a bug, never a refusal
     except CqoxError as error:
