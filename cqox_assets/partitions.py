@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 
 from cqox_assets.errors import StorageError
+from cqox_assets.mapping.domains import SAMPLES, SHIPPED
 from cqox_resources.settings import Settings
 
 KEY = re.compile(r"^[a-z0-9_-]+$")
@@ -50,12 +51,11 @@ class Partition:
 
 
 def domain_names(extra: Path) -> list[str]:
-    """Return the names of the shipped domain profiles and of those in a folder of the user's.
+    """Return the names of the shipped domain profiles, of a checkout's sample studies, and of a folder of the user's.
 
     Only names are read: a profile with a mistake in it must not keep the whole product from loading.
     """
-    shipped = Path(__file__).parent / "domains"
-    paths = [*shipped.glob("*.yaml"), *(extra.glob("*.yaml") if extra.is_dir() else ())]
+    paths = [path for folder in (SHIPPED, SAMPLES, extra) if folder.is_dir() for path in folder.glob("*.yaml")]
     return sorted({path.stem for path in paths if KEY.match(path.stem) and not path.stem.startswith("_")})
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from cqox_assets.mapping.profile import ColumnProfile
 
 SHIPPED = Path(__file__).parent.parent / "domains"
+# A checkout knows the domains of its sample studies before anybody has delivered them; an installed wheel has none.
+SAMPLES = Path(__file__).resolve().parent.parent.parent / "data" / "domains"
 GENERAL = "general"
 HELPER_GROUPS = ("trait", "counterfactual", "before", "after", "neutral", "harm", "identifier")
 _NAME = re.compile(r"[a-z0-9_-]+")
@@ -99,9 +101,10 @@ def load_domains(extra: Path | None = None) -> dict[str, DomainProfile]:
         If a file is no valid profile; the message names the file and the key.
     """
     profiles = dict(_shipped())
-    if extra is None or not extra.is_dir():
+    if extra is None:
         return profiles
-    waiting = {path.stem: _read(path) for path in sorted(extra.glob("*.yaml")) if not path.name.startswith((".", "_"))}
+    paths = [path for folder in (SAMPLES, extra) if folder.is_dir() for path in sorted(folder.glob("*.yaml"))]
+    waiting = {path.stem: _read(path) for path in paths if not path.name.startswith((".", "_"))}
     while waiting:
         ready = [name for name, (_, raw) in waiting.items() if _parent(raw, name) not in waiting]
         if not ready:

@@ -11,6 +11,7 @@ from cqox_assets.mapping.domains import DomainMatch, common_words, direction_of
 from cqox_assets.study import Role
 
 SEVEN = {"healthcare", "finance", "marketing", "education", "policy", "manufacturing", "retail"}
+OF_SAMPLES = {"labour", "policy_cps", "policy_psid"}
 
 
 def test_seven_profiles_speak_three_languages():
@@ -35,7 +36,7 @@ def test_a_profile_inherits_and_its_own_values_win(tmp_path):
     )
     (tmp_path / "clinic_b.yaml").write_text("extends: clinic_a\nthresholds: {vif: 5}\nmoney: {value_per_unit: 3}\n")
     domains = load_domains(tmp_path)
-    assert set(domains) == SEVEN | {"clinic_a", "clinic_b"}
+    assert set(domains) == SEVEN | OF_SAMPLES | {"clinic_a", "clinic_b"}
     base, own, child = domains["healthcare"], domains["clinic_a"], domains["clinic_b"]
     assert own.words[Role.TREATMENT][0] == "zeta_protocol"
     assert set(base.words[Role.TREATMENT]) < set(own.words[Role.TREATMENT])
@@ -80,7 +81,7 @@ def test_a_circle_is_named(tmp_path):
 
 
 def test_a_missing_folder_and_an_empty_file_are_fine(tmp_path):
-    assert set(load_domains(tmp_path / "none")) == SEVEN
+    assert set(load_domains(tmp_path / "none")) == SEVEN | OF_SAMPLES
     (tmp_path / "labs.yaml").write_text("")
     assert load_domains(tmp_path)["labs"].title == "Labs"
 
