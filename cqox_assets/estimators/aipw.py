@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from cqox_assets.diagnostics.overlap import effective_size
-from cqox_assets.nuisance.models import CLIP, Data, judge_weights, shared_or_own
+from cqox_assets.nuisance.models import CLIP, Data, judge_weights, shared_or_own, unused_propensity
 from cqox_assets.numerics.inference import influence_std_error, wald
 from cqox_assets.numerics.linear import fit_linear, with_constant
 from cqox_assets.numerics.logit import fit_logit
@@ -55,7 +55,7 @@ def run(study: Study, params: AipwParams, context: Context) -> EffectEstimate | 
     clip = params.clip if params.clip is not None else (CLIP if params.cross_fit else 0.0)
     raw, m0, m1 = _nuisances(study, data, params, context, clip)
     stays = inside_support(raw, params.trim, "bound")
-    notices = []
+    notices = unused_propensity(study, params.propensity)
     if not stays.all():
         notices.append(
             f"{int((~stays).sum())} rows with a propensity outside [{params.trim:g}, {1 - (params.trim or 0):g}] were "

@@ -13,7 +13,7 @@ import pandas as pd
 from cqox_assets.diagnostics.balance import balance_table, worst_difference
 from cqox_assets.diagnostics.overlap import effective_size
 from cqox_assets.errors import CatalogError
-from cqox_assets.nuisance.models import CLIP, Data, judge_weights
+from cqox_assets.nuisance.models import CLIP, Data, judge_weights, unused_propensity
 from cqox_assets.numerics.inference import influence_std_error, wald
 from cqox_assets.numerics.linear import with_constant
 from cqox_assets.numerics.logit import fit_logit
@@ -194,7 +194,7 @@ def _answer(
             "propensity": pd.DataFrame({"row": rows, "treated": treated, "propensity": e}),
             "balance": balance,
         },
-        notices=_notices(params, scores, trimmed),
+        notices=[*_notices(params, scores, trimmed), *unused_propensity(study, params.propensity)],
         dropped={"trimmed": trimmed} if trimmed else None,
         effective_size=effective_size(weight),
     )

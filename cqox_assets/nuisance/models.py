@@ -203,3 +203,17 @@ def shared_or_own(
 
 def _worst(items: Sequence[Diagnostic]) -> Diagnostic:
     return max(items, key=lambda item: _SEVERITY.index(item.status))
+
+
+def unused_propensity(study: Study, chosen: str) -> list[str]:
+    """Return the notice that a mapped known propensity did not enter, or nothing.
+
+    Parameters
+    ----------
+    chosen : str
+        The estimator's `propensity` parameter.
+    """
+    if chosen == "known" or not study.has(Role.PROPENSITY):
+        return []
+    name = study.label(study.name(Role.PROPENSITY))
+    return [f"the known propensity in '{name}' was not used; ask for it with the parameter propensity: known"]
