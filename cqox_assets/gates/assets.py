@@ -36,6 +36,7 @@ def data_diagnostics(context: dg.AssetExecutionContext, study: Study) -> dg.Mate
         value=found,
         metadata={
             "fingerprint": study.fingerprint,
+            "summary": gates.data.headline(),
             "gates": dg.MetadataValue.md(gates.markdown()),
             **{name: dg.MetadataValue.md(markdown_table(table, 40)) for name, table in found.tables.items()},
             **numbers({f"value_{item.name}": item.value for item in found.diagnostics}),
