@@ -8,12 +8,17 @@ from cqox_assets.catalog import load_sensitivities
 from cqox_assets.declaration import Declaration
 from cqox_assets.measures import MEASURES
 from cqox_assets.result import EffectEstimate, Failure, Outcome, Refusal, SensitivityResult
-from cqox_assets.study import Study
+from cqox_assets.study import Role, Study
 from cqox_assets.synthesis.effect_summary import EffectGroup, EffectSummary
 from cqox_assets.synthesis.guardrails import GuardrailEffect, rails_of
 from cqox_assets.wording import short_unit
 
 _WHOLE_STUDY = frozenset({"study", "data", "nuisance", "data_diagnostics", "nuisance_models"})
+# Without one of these an observational study compares its groups as they are.
+_MAKES_COMPARABLE = (
+    Role.COVARIATES, Role.PROPENSITY, Role.STRATUM, Role.PAIR, Role.INSTRUMENTS, Role.RUNNING_VARIABLE, Role.COHORT,
+    Role.TREATMENT_PROXY,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,7 @@ class Evidence:
     preferred: str = "ATE"
     failures: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    unadjusted: bool = False
 
 
 def gather(
@@ -146,6 +152,8 @@ def gather(
         preferred=summary.preferred,
         failures=tuple(summary.failed),
         notices=(*summary.notices, *said, *_direction_notice(declared)),
+        unadjusted=declared.design in (None, "observational")
+        and not any(study.has(role) for role in _MAKES_COMPARABLE),
     )
 
 

@@ -19,6 +19,10 @@ def quality_reasons(evidence: Evidence) -> list[Reason]:
         found += _estimator_gates([gate for gate in weighing if gate.source and gate.name == name])
     if evidence.critique == "reject":
         found.append(Reason("quality", HOLD, "The critique rejects the analysis.", "its objections are answered"))
+    if evidence.unadjusted:
+        sentence = "Nothing is adjusted for: no covariate is mapped and random assignment is not declared."
+        flips = "covariates are mapped in study.yaml, or the study is a trial and says so: design: trial"
+        found.append(Reason("quality", CANARY, sentence, flips))
     if evidence.failures:
         sentence = f"{listed(evidence.failures)} failed with a bug, so the answer is not complete."
         flips = "the failed estimators run; the card lists what was raised"

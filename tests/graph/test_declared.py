@@ -123,3 +123,14 @@ def test_side_tables_are_taken_packed_and_in_any_case_and_never_half_written(hom
     assert delivery.table.rows == 400
     (folder / "edges.csv").write_bytes(b"source,target\n1,2\n")
     assert "second side table" in errors(run("retail|2025-03", selection=["ingestion/raw_table"]))
+
+
+@pytest.mark.parametrize(("design", "verdict"), [("observational", "CANARY"), ("trial", "GO")])
+def test_an_unadjusted_comparison_is_enough_for_a_trial_only(home, tmp_path, design, verdict):
+    frame = study_frame()[["treatment", "outcome"]]
+    result = analyse(home, tmp_path, frame, f"design: {design}\n")
+    assert result.success, errors(result)
+    found = card(home, "retail|2025-03")
+    assert found["verdict"] == verdict
+    said = " ".join(item["sentence"] for item in found["reasons"])
+    assert ("Nothing is adjusted for" in said) == (design == "observational")
