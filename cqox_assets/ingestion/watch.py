@@ -21,6 +21,7 @@ from cqox_resources.settings import Settings
 
 SETTLED_SECONDS = 30.0
 BUDGET_SECONDS = 40.0
+_CONTENTS_KEPT = 100
 _UNPLACED = "a file must lie in inbox/<domain>/<YYYY-MM>/"
 
 
@@ -40,11 +41,37 @@ class Tick:
 
 @dataclass
 class _Memory:
-    """Size, mtime and hash (once it was computed) of the files of the last look."""
+    """Size, mtime and hash (once it was computed) of the files of the last look; contents of partitions so far."""
 
     before: dict[str, list[object]]
+    contents: dict[str, list[str]] = field(default_factory=dict)
     after: dict[str, list[object]] = field(default_factory=dict)
     deadline: float = 0.0
+
+    @classmethod
+    def of(cls, cursor: str | None, deadline: float) -> "_Memory":
+        """Read a cursor; one of an older version is forgotten, run keys keep its files from running twice."""
+        try:
+            held = dict(json.loads(cursor or "{}"))
+            return cls(dict(held["files"]), {key: list(value) for key, value in held["contents"].items()}, {}, deadline)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            return cls({}, deadline=deadline)
+
+    def cursor(self) -> str:
+        """Return what the next look needs to know."""
+        return json.dumps({"files": self.after, "contents": self.contents})
+
+    def run_key(self, partition: str, digest: str) -> str:
+        """Return the run key of a partition's content: its hash, and a count where it comes back after another one.
+
+        Results are those of the content that ran last, so going back to an earlier file has to run again.
+        """
+        seen = self.contents.setdefault(partition, [])
+        if not seen or seen[-1] != digest:
+            seen.append(digest)
+            del seen[:-_CONTENTS_KEPT]
+        times = seen.count(digest)
+        return f"{partition}:{digest}" + (f":{times}" if times > 1 else "")
 
     def settled(self, path: Path, now: float) -> bool:
         """Whether the file has not changed since the last look, or not for a while."""
@@ -77,11 +104,11 @@ def scan(settings: Settings, cursor: str | None, domains: Sequence[str], periods
     Notes
     -----
     One request per partition, with the hash of the sorted names and hashes of everything in its folder as run key,
-    files in quarantine included: so ten files make one run, the same bytes never run twice, new bytes always do, and
-    moving a bad file away does not start another run.
+    files in quarantine included: so ten files make one run, the same bytes delivered again never run twice, new bytes
+    always do, and moving a bad file away does not start another run. Going back to an earlier content is a change.
     """
     tick = Tick()
-    memory = _Memory(_read_cursor(cursor), deadline=time.monotonic() + BUDGET_SECONDS)
+    memory = _Memory.of(cursor, time.monotonic() + BUDGET_SECONDS)
     known, now = set(periods), time.time()
     for domain in _entries(settings.inbox):
         for place in [domain] if domain.is_file() else _entries(domain):
@@ -92,7 +119,7 @@ def scan(settings: Settings, cursor: str | None, domains: Sequence[str], periods
                     _look(settings, tick, memory, place, now, domains, known)
             except OSError as error:  # a file that vanished or cannot be read must not stop the others
                 tick.waiting.append(f"{domain.name}/{place.name}: {error}")
-    tick.cursor = json.dumps(memory.after)
+    tick.cursor = memory.cursor()
     return tick
 
 
@@ -126,7 +153,7 @@ def _look(
         return
     content = sorted([*hashes, *quarantined(settings, f"{domain}/{period}")])
     digest = hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()[:32]
-    tick.requests[f"{domain}|{period}"] = f"{domain}|{period}:{digest}"
+    tick.requests[f"{domain}|{period}"] = memory.run_key(f"{domain}|{period}", digest)
 
 
 def _out_of_place(domain: str, period: str, domains: Sequence[str], known: set[str], settings: Settings) -> str | None:
@@ -154,12 +181,3 @@ def _entries(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-
-
-def _read_cursor(cursor: str | None) -> dict[str, list[object]]:
-    try:
-        return dict(json.loads(cursor or "{}"))
-    except (
-        ValueError
-    ):  # a cursor of an older version: everything is looked at again, run keys keep it from running twice
-        return {}

@@ -76,6 +76,22 @@ def test_new_bytes_of_data_or_declaration_run_again_for_an_old_partition(home, n
     assert before.requests != after.requests
 
 
+def test_going_back_to_an_earlier_file_runs_again_because_results_are_of_the_later_one(home):
+    keys, tick = [], None
+    for content in (b"a,b\n1,2\n", b"a,b\n3,4\n", b"a,b\n1,2\n", b"a,b\n1,2\n"):
+        put(home, "policy/2025-01", "a.csv", content)
+        tick = look(home, tick.cursor if tick else None)
+        keys.append(tick.requests["policy|2025-01"])
+    assert len(set(keys)) == 3
+    assert keys[2] == keys[3] != keys[0]
+
+
+@pytest.mark.parametrize("cursor", ["no json", "[]", '{"/old/path": [1, 2, null]}', "null"])
+def test_a_cursor_of_another_version_is_forgotten(home, cursor):
+    put(home, "policy/2025-01", "a.csv")
+    assert look(home, cursor).requests == look(home).requests
+
+
 def test_ten_files_make_one_request(home):
     for number in range(10):
         put(home, "retail/2025-02", f"part-{number}.csv")
