@@ -77,7 +77,7 @@ def decision_card(context: dg.AssetExecutionContext, settings: dg.ResourceParam[
 
 def _headline_numbers(card: dict[str, Any]) -> dict[str, float | None]:
     """Return what plots over the months: the consensus of the preferred estimand and the verdict as a step."""
-    targets = [group for group in card["summary"]["groups"] if group.get("preferred")] or card["summary"]["groups"]
+    targets = [group for group in card["synthesis"]["groups"] if group.get("preferred")] or card["synthesis"]["groups"]
     first = targets[0] if targets else {}
     return {
         "consensus": first.get("consensus"),

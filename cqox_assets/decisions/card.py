@@ -121,6 +121,7 @@ def build_card(parts: CardParts) -> dict[str, Any]:
         "guardrails": [asdict(rail) for rail in parts.guardrails],
         "counterfactual": parts.counterfactual,
         "summary": _summary(parts.summary),
+        "synthesis": _synthesis(parts.summary),
         "quality_score": None if parts.quality_score is None else parts.quality_score.to_json(),
         "critique": parts.critique,
         "not_computed": missing,
@@ -252,31 +253,32 @@ def _answer(key: str, item: Answer) -> dict[str, Any]:
     return row
 
 
-def _summary(summary: EffectSummary) -> dict[str, Any]:
-    """Return the groups, and by estimand the consensus, spread and estimators of its first contrast."""
+_PER_ESTIMAND = (
+    "contrast", "scale", "consensus", "std_error", "low", "high", "level", "spread", "estimators", "agreement",
+)  # fmt: skip
+
+
+def _groups(summary: EffectSummary) -> list[dict[str, Any]]:
     targets = set(map(id, summary.targets()))
-    groups = [{**asdict(group), "label": group.label, "preferred": id(group) in targets} for group in summary.groups]
-    wanted = (
-        "contrast",
-        "scale",
-        "consensus",
-        "std_error",
-        "low",
-        "high",
-        "level",
-        "spread",
-        "estimators",
-        "agreement",
-    )
-    by_estimand: dict[str, Any] = {}
-    for group in groups:
-        by_estimand.setdefault(group["estimand"], {key: group[key] for key in wanted})
+    return [{**asdict(group), "label": group.label, "preferred": id(group) in targets} for group in summary.groups]
+
+
+def _summary(summary: EffectSummary) -> dict[str, Any]:
+    """Return consensus, spread and estimators per estimand: of its first contrast, with every contrast below."""
+    found: dict[str, Any] = {}
+    for group in _groups(summary):
+        row = {key: group[key] for key in _PER_ESTIMAND}
+        found.setdefault(group["estimand"], {**row, "contrasts": []})["contrasts"].append(row)
+    return found
+
+
+def _synthesis(summary: EffectSummary) -> dict[str, Any]:
+    """Return what stands behind the summary: the groups in full, the formula and the assumption ledger."""
     return {
         "preferred": summary.preferred,
         "counts": summary.counts,
         "formula": summary.formula,
-        "by_estimand": by_estimand,
-        "groups": groups,
+        "groups": _groups(summary),
         "ledger": [asdict(row) for row in summary.ledger],
         "notices": list(summary.notices),
     }

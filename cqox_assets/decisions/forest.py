@@ -16,7 +16,7 @@ def forest(card: Mapping[str, Any]) -> list[dict[str, Any]]:
     with `open_left`, `open_right` and `outside` where the number lies beyond the axis.
     """
     blocks = []
-    for group in card["summary"]["groups"]:
+    for group in card["synthesis"]["groups"]:
         found = _members(card, group)
         if not found:
             continue

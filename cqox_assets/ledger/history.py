@@ -196,7 +196,7 @@ def _card_rows(card: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     ]
     effects += [
         ({"kind": "consensus", "estimator": "consensus"}, {**group, "estimate": group.get("consensus")})
-        for group in _groups(card.get("summary"))
+        for group in _groups(card.get("synthesis") or card.get("summary"))
     ]
     for source, effect in effects:
         if _number(effect.get("estimate")) is not None:

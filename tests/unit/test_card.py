@@ -100,7 +100,7 @@ def test_the_card_has_its_keys_and_plain_values():
         {"estimator": "iv", "code": "missing_role", "reason": "no instrument", "remedy": "map one"}
     ]
     assert card["failures"][0]["run_id"] == "run-1"
-    assert card["summary"]["by_estimand"]["ATE"]["estimators"] == ["aipw", "bounds"]
+    assert card["summary"]["ATE"]["estimators"] == ["aipw", "bounds"]
     assert card["counterfactual"] is None
     assert set(card["not_computed"]) == {"counterfactual", "critique"}
     assert card["gates"][0]["limit"] == "above 49"
