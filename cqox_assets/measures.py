@@ -211,6 +211,24 @@ MEASURES: Mapping[str, Measure] = {
             remedy="Measure and map the likeliest confounders, or run a trial.",
             reference="VanderWeele & Ding 2017, doi:10.7326/M16-2607",
         ),
+        Measure(
+            "first_stage_f", "First-stage F", "effective F statistic of the instruments in the first stage", "above",
+            10,
+            meaning="The instruments barely move the treatment, so the usual interval cannot be trusted.",
+            remedy="Read the Anderson-Rubin set, which holds however weak they are, or map stronger instruments.",
+            reference="Montiel Olea & Pflueger 2013, doi:10.1080/00401706.2013.806694",
+        ),
+        Measure(
+            "overidentification_p", "Agreement of the instruments",
+            "p-value of the test that all instruments give the same effect", "above", 0.05,
+            meaning="The instruments contradict one another: not all are valid, or they move units with other effects.",
+            remedy="Leave out the instrument that may reach the outcome on another way, or report each by itself.",
+            reference="Hansen 1982, doi:10.2307/1912775",
+        ),
+        Measure(
+            "endogeneity_p", "Need for an instrument", "p-value of the Wu-Hausman test that least squares would do",
+            reference="Hausman 1978, doi:10.2307/1913827",
+        ),
     )
 }  # fmt: skip
 

@@ -161,6 +161,15 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
             "common_effect", "The effect is the same for all units; else a variance-weighted average is estimated."
         ),
         Assumption("consistency", "The treatment is well defined: what was observed is what would be given."),
+        Assumption("instrument_relevance", "The instruments move the treatment.", True, ("first_stage_f",)),
+        Assumption("instrument_independence", "Given the covariates, the instruments are as good as random.", False),
+        Assumption(
+            "exclusion",
+            "The instruments reach the outcome only through the treatment; with several, they can be compared.",
+            True,
+            ("overidentification_p",),
+        ),
+        Assumption("monotonicity", "No unit takes less of the treatment because an instrument speaks for more of it."),
     )
 }
 

@@ -14,6 +14,7 @@ from cqox_assets.study import Role, Study
 
 SPECS = list(load_estimators().values())
 SEED = 20240117
+_TRAIT = {"weighted_sample": (Role.WEIGHT,), "clustered_trial": (Role.CLUSTER,)}
 
 
 def name_of(spec: EstimatorSpec) -> str:
@@ -33,6 +34,21 @@ def small(design: str, n: int = 500, seed: int = SEED) -> Study:
 def base(spec: EstimatorSpec) -> Study:
     """A study that the entry can run on: its first truth."""
     return small(spec.truths[0])
+
+
+def like(spec: EstimatorSpec, design: str, n: int = 500) -> Study:
+    """The common design if the entry can run on it, else a truth of the entry that has the same role or arms."""
+    common = small(design, n)
+    if all(common.has(role) for role in spec.requires):
+        return common
+    for truth in spec.truths:
+        own = small(truth, n)
+        if all(own.has(role) for role in _TRAIT[design]) and len(own.arms) >= min(len(common.arms), 2):
+            return own
+    extra = {role: common.frame[str(role)].to_numpy() for role in _TRAIT[design]}
+    own = small(spec.truths[0], n)
+    roles = {**own.roles, **{role: (str(role),) for role in extra}}
+    return replace(own, frame=own.frame.assign(**{str(role): values for role, values in extra.items()}), roles=roles)
 
 
 def run(spec: EstimatorSpec, study: Study, **values: object) -> EffectEstimate | Refusal:

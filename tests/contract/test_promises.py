@@ -19,6 +19,7 @@ from tests.contract.helpers import (
     SPECS,
     answer,
     base,
+    like,
     name_of,
     numbers,
     plus_covariate,
@@ -115,7 +116,7 @@ def test_three_arms_stay_three(spec: EstimatorSpec) -> None:
 
 @each
 def test_weights_are_honoured_or_refused_by_name(spec: EstimatorSpec) -> None:
-    study = small("weighted_sample")
+    study = like(spec, "weighted_sample")
     outcome = run(spec, study)
     if Role.WEIGHT not in spec.accepts | spec.requires:
         assert isinstance(outcome, Refusal)
@@ -131,7 +132,7 @@ def test_weights_are_honoured_or_refused_by_name(spec: EstimatorSpec) -> None:
 
 @each
 def test_clusters_are_honoured_or_refused_by_name(spec: EstimatorSpec) -> None:
-    study = small("clustered_trial", 1000)
+    study = like(spec, "clustered_trial", 1000)
     outcome = run(spec, study)
     if Role.CLUSTER not in spec.accepts | spec.requires:
         assert isinstance(outcome, Refusal)
@@ -152,7 +153,7 @@ def test_clusters_are_honoured_or_refused_by_name(spec: EstimatorSpec) -> None:
 
 @each
 def test_units_with_several_rows_are_clusters_or_refused(spec: EstimatorSpec) -> None:
-    study = small("clustered_trial", 1000)
+    study = like(spec, "clustered_trial", 1000)
     panel = replace(without(study, Role.CLUSTER), roles={**without(study, Role.CLUSTER).roles, Role.UNIT: ("cluster",)})
     outcome = run(spec, panel)
     if not {Role.CLUSTER, Role.UNIT} & (spec.accepts | spec.requires):
@@ -186,7 +187,7 @@ def test_rows_of_the_target_population_are_left_out(spec: EstimatorSpec) -> None
 
 @each
 def test_an_arm_without_weight_is_refused(spec: EstimatorSpec) -> None:
-    study = small("weighted_sample")
+    study = like(spec, "weighted_sample")
     outcome = run(spec, replaced(study, Role.WEIGHT, study.column(Role.TREATMENT)))
     assert isinstance(outcome, Refusal)
     assert outcome.code in ("one_arm_only", "weight_not_supported")
@@ -256,7 +257,7 @@ def test_relabelled_arms(spec: EstimatorSpec) -> None:
 
 @equal_under("duplicated_rows")
 def test_duplicated_rows_with_halved_weights(spec: EstimatorSpec) -> None:
-    study = small("weighted_sample")
+    study = like(spec, "weighted_sample")
     halved = replaced(study, Role.WEIGHT, study.column(Role.WEIGHT) / 2)
     doubled = halved.take(np.repeat(np.arange(len(study)), 2))
     assert answer(spec, doubled).estimate == pytest.approx(answer(spec, study).estimate, rel=1e-6)

@@ -190,6 +190,8 @@ def _same(name: str, own: Any, wanted: Any, relative: float) -> list[str]:
         return [text for i, (a, b) in pairs for text in _same(f"{name}[{i}]", a, b, relative)]
     if own is None or wanted is None:
         return []
+    if isinstance(wanted, str):
+        return [] if own == wanted else [f"{name} is {own!r}, the reference is {wanted!r}"]
     return _differs(name, float(own), float(wanted), max(1e-12, relative * abs(float(wanted))))
 
 
