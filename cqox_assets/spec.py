@@ -161,6 +161,13 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
             "common_effect", "The effect is the same for all units; else a variance-weighted average is estimated."
         ),
         Assumption("consistency", "The treatment is well defined: what was observed is what would be given."),
+        Assumption(
+            "parallel_trends",
+            "Without treatment the treated would have changed as the untreated did.",
+            True,
+            ("pretrend_p",),
+        ),
+        Assumption("no_anticipation", "Nobody reacts before treatment starts.", True, ("pretrend_p",)),
     )
 }
 

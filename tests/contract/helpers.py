@@ -35,6 +35,17 @@ def base(spec: EstimatorSpec) -> Study:
     return small(spec.truths[0])
 
 
+def base_with(spec: EstimatorSpec, role: Role, otherwise: str, n: int = 500) -> Study:
+    """A study with the role that the entry claims to recover, else the common design of that kind."""
+    claimed = [design for design in spec.truths if small(design).has(role)]
+    return small(claimed[0] if claimed and follows_units(spec) else otherwise, n)
+
+
+def follows_units(spec: EstimatorSpec) -> bool:
+    """Whether the entry compares units over time, so that rows of one unit belong together."""
+    return bool({Role.UNIT, Role.TIME} & spec.requires)
+
+
 def run(spec: EstimatorSpec, study: Study, **values: object) -> EffectEstimate | Refusal:
     return run_estimator(spec, study, build_params(spec.params, values), runner_for())
 

@@ -16,6 +16,8 @@ from tests.contract.helpers import (
     SPECS,
     answer,
     base,
+    base_with,
+    follows_units,
     name_of,
     numbers,
     plus_covariate,
@@ -26,6 +28,8 @@ from tests.contract.helpers import (
     without,
 )
 
+ACROSS = [spec for spec in SPECS if not follows_units(spec)]
+across = pytest.mark.parametrize("spec", ACROSS, ids=name_of)
 each = pytest.mark.parametrize("spec", SPECS, ids=name_of)
 ROLES = [pytest.param(spec, role, id=f"{spec.name}-{role}") for spec in SPECS for role in sorted(spec.requires)]
 CATEGORICAL = [spec for spec in SPECS if TreatmentKind.CATEGORICAL in spec.treatment]
@@ -112,7 +116,7 @@ def test_three_arms_stay_three(spec: EstimatorSpec) -> None:
 
 @each
 def test_weights_are_honoured_or_refused_by_name(spec: EstimatorSpec) -> None:
-    study = small("weighted_sample")
+    study = base_with(spec, Role.WEIGHT, "weighted_sample")
     outcome = run(spec, study)
     if Role.WEIGHT not in spec.accepts | spec.requires:
         assert isinstance(outcome, Refusal)
@@ -128,7 +132,7 @@ def test_weights_are_honoured_or_refused_by_name(spec: EstimatorSpec) -> None:
 
 @each
 def test_clusters_are_honoured_or_refused_by_name(spec: EstimatorSpec) -> None:
-    study = small("clustered_trial", 1000)
+    study = base_with(spec, Role.CLUSTER, "clustered_trial", 1000)
     outcome = run(spec, study)
     if Role.CLUSTER not in spec.accepts | spec.requires:
         assert isinstance(outcome, Refusal)
@@ -140,14 +144,14 @@ def test_clusters_are_honoured_or_refused_by_name(spec: EstimatorSpec) -> None:
     assert outcome.std_error is not None
     assert plain.std_error is not None
     assert outcome.std_error > 1.3 * plain.std_error
-    assert outcome.sample.clusters == 100
+    assert outcome.sample.clusters == study.frame[study.name(Role.CLUSTER)].nunique()
     assert "cluster" in outcome.inference
     one = run(spec, replaced(study, Role.CLUSTER, np.zeros(len(study))))
     assert isinstance(one, Refusal)
     assert "cluster" in one.reason
 
 
-@each
+@across
 def test_units_with_several_rows_are_clusters_or_refused(spec: EstimatorSpec) -> None:
     study = small("clustered_trial", 1000)
     panel = replace(without(study, Role.CLUSTER), roles={**without(study, Role.CLUSTER).roles, Role.UNIT: ("cluster",)})
@@ -167,13 +171,13 @@ def test_an_arm_within_one_cluster_is_refused(spec: EstimatorSpec) -> None:
     frame = study.frame.assign(group=group)
     outcome = run(spec, replace(study, frame=frame, roles={**study.roles, Role.CLUSTER: ("group",)}))
     assert isinstance(outcome, Refusal)
-    assert outcome.code in ("too_few_clusters", "cluster_not_supported")
+    assert outcome.code in ("too_few_clusters", "cluster_not_supported", "cluster_splits_units")
 
 
 @each
 def test_rows_of_the_target_population_are_left_out(spec: EstimatorSpec) -> None:
     study = base(spec)
-    inside = np.arange(len(study)) % 3 > 0
+    inside = (study.codes(Role.UNIT) if study.has(Role.UNIT) else np.arange(len(study))) % 3 > 0
     frame = study.frame.assign(studied=inside * 1.0)
     frame.loc[~inside, [study.name(Role.OUTCOME), study.name(Role.TREATMENT)]] = np.nan
     mixed = replace(study, frame=frame, roles={**study.roles, Role.POPULATION: ("studied",)})
@@ -183,7 +187,7 @@ def test_rows_of_the_target_population_are_left_out(spec: EstimatorSpec) -> None
 
 @each
 def test_an_arm_without_weight_is_refused(spec: EstimatorSpec) -> None:
-    study = small("weighted_sample")
+    study = base_with(spec, Role.WEIGHT, "weighted_sample")
     outcome = run(spec, replaced(study, Role.WEIGHT, study.column(Role.TREATMENT)))
     assert isinstance(outcome, Refusal)
     assert outcome.code in ("one_arm_only", "weight_not_supported")
@@ -242,7 +246,7 @@ def test_constant_outcome_is_refused(spec: EstimatorSpec) -> None:
     assert study.name(Role.OUTCOME) in outcome.reason
 
 
-@each
+@across
 def test_covariate_that_restates_the_treatment(spec: EstimatorSpec) -> None:
     study = base(spec)
     outcome = run(spec, plus_covariate(study, "restated", 2 * study.column(Role.TREATMENT) + 1))

@@ -16,8 +16,8 @@ BREAKS = [pytest.param(spec, broken, id=f"{spec.name}-{broken}") for spec in SPE
 NULLS = [
     pytest.param(spec, design, id=f"{spec.name}-{design}")
     for spec in SPECS
-    for design in ("null_effect", "null_trial")
-    if design in spec.truths
+    for design in spec.truths
+    if design.startswith("null_")
 ]
 
 
@@ -45,7 +45,7 @@ def test_says_where_its_assumptions_fail(spec: EstimatorSpec, design: str) -> No
         assert outcome.code in ("empty_stratum", "perfect_separation", "no_overlap", "no_matches")
     else:
         bad = {item.name for item in outcome.diagnostics if item.status in (Status.WARN, Status.FAIL)}
-        assert bad & {"overlap", "effective_sample_size", "weight_range", "matched_share", "adjusted_smd"}
+        assert bad & {"overlap", "effective_sample_size", "weight_range", "matched_share", "adjusted_smd", "pretrend_p"}
 
 
 @pytest.mark.parametrize(("spec", "design"), NULLS)

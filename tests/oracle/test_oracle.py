@@ -25,6 +25,10 @@ EXACT = {
     "dml_plr": 2,
     "dml_irm": 4,
     "e_value": 6,
+    "did_2x2": 12,
+    "did_twfe": 4,
+    "event_study_twfe": 8,
+    "callaway_santanna": 278,
 }
 
 
