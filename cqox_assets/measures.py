@@ -229,6 +229,19 @@ MEASURES: Mapping[str, Measure] = {
             "endogeneity_p", "Need for an instrument", "p-value of the Wu-Hausman test that least squares would do",
             reference="Hausman 1978, doi:10.2307/1913827",
         ),
+        Measure(
+            "pretrend_p", "Pre-trend test", "p-value of the joint test that no effect shows before treatment starts",
+            "above", 0.05, 0.001,
+            meaning="The groups already moved apart before treatment started, so parallel trends are doubtful.",
+            remedy="Add covariates that explain the trends, choose comparable units, or bound the violation.",
+            reference="Callaway & Sant'Anna 2021, doi:10.1016/j.jeconom.2020.12.001",
+        ),
+        Measure(
+            "treated_clusters", "Treated clusters", "number of clusters with treated units", "above", 4,
+            meaning="The standard error rests on very few treated clusters and is likely too small.",
+            remedy="Use synthetic_control with its placebo test, or deliver more treated clusters.",
+            reference="MacKinnon & Webb 2018, doi:10.1111/ectj.12107",
+        ),
     )
 }  # fmt: skip
 

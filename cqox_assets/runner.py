@@ -167,19 +167,23 @@ def _resample(
     spec: EstimatorSpec, study: Study, params: CommonParams, context: Context, point: EffectEstimate
 ) -> EffectEstimate | Refusal:
     """Replace analytic inference by the bootstrap of rows or clusters; the whole estimator is refitted each draw."""
-    if params.inference == "cluster_bootstrap" and not study.has(Role.CLUSTER):
+    panel = Role.UNIT in spec.requires
+    if params.inference == "cluster_bootstrap" and not (panel or study.has(Role.CLUSTER)):
         return spec.refuse(
             "missing_role",
             "cluster_bootstrap needs the role 'cluster'",
             "map it in study.yaml: roles: {cluster: <column>}",
         )
     cluster = study.codes(Role.CLUSTER) if params.inference == "cluster_bootstrap" else None
+    if panel and cluster is None:
+        cluster = study.codes(Role.UNIT)
     analytic = replace(params, inference="analytic")
     draws: list[list[float]] = []
     failed = 0
     for rows in resampled_rows(len(study), params.draws, params.seed, cluster):
-        answer = _run_contrasts(spec, study.take(rows), analytic, replace(context, nuisance=None))
-        if isinstance(answer, Refusal):
+        drawn = _with_copies(study, rows) if panel else study.take(rows)
+        answer = _run_contrasts(spec, drawn, analytic, replace(context, nuisance=None))
+        if isinstance(answer, Refusal) or len(answer.effects) != len(point.effects):
             failed += 1
             continue
         draws.append([effect.estimate for effect in answer.effects])
@@ -200,11 +204,22 @@ def _resample(
     notices = point.notices + (
         (f"{failed} bootstrap samples could not be estimated and were left out",) if failed else ()
     )
-    if cluster is None and study.has(Role.CLUSTER):
+    if params.inference == "bootstrap" and study.has(Role.CLUSTER):
         notices += (
             "The bootstrap draws rows as asked for; the clusters do not enter it, cluster_bootstrap uses them.",
         )
-    kind = "clusters" if cluster is not None else "rows"
+    kind = ("clusters" if params.inference == "cluster_bootstrap" else "units") if cluster is not None else "rows"
     return replace(
         point, effects=tuple(effects), inference=f"percentile bootstrap of {kind}, {len(draws)} draws", notices=notices
     )
+
+
+def _with_copies(study: Study, rows: np.ndarray) -> Study:
+    """Return the drawn rows of a panel; a unit that is drawn twice becomes two units, clusters alike."""
+    copy = pd.Series(rows).groupby(rows).cumcount().to_numpy()
+    drawn = study.take(rows)
+    for role in (Role.UNIT, Role.CLUSTER):
+        codes = study.codes(role)
+        if codes is not None:
+            drawn = drawn.with_column(f"{role} drawn", codes[rows] + copy * (int(codes.max()) + 1), role)
+    return drawn

@@ -170,6 +170,13 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
             ("overidentification_p",),
         ),
         Assumption("monotonicity", "No unit takes less of the treatment because an instrument speaks for more of it."),
+        Assumption(
+            "parallel_trends",
+            "Without treatment the treated would have changed as the untreated did.",
+            True,
+            ("pretrend_p",),
+        ),
+        Assumption("no_anticipation", "Nobody reacts before treatment starts.", True, ("pretrend_p",)),
     )
 }
 

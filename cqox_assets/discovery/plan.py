@@ -24,6 +24,7 @@ _OBSERVED = (
     ("random_assignment", 0.10, "compares the arms unadjusted, which only a trial justifies"),
 )
 _DOUBLY_ROBUST = 0.90
+_NOT_FOLLOWED = 0.40
 _MODELS = frozenset({"propensity_model", "outcome_model", "linearity"})
 _SPECIAL: Mapping[Role, tuple[str, ...]] = {
     Role.INSTRUMENTS: ("instrument",),
@@ -32,6 +33,8 @@ _SPECIAL: Mapping[Role, tuple[str, ...]] = {
     Role.MEDIATOR: (),
     Role.LATITUDE: ("spatial",),
     Role.POPULATION: (),
+    Role.UNIT: ("panel",),
+    Role.TIME: ("time_series",),
 }
 
 
@@ -180,6 +183,14 @@ def _judge(spec: EstimatorSpec, study: Study, design: str) -> tuple[bool, str, f
 
 
 def _by_design(spec: EstimatorSpec, study: Study, design: str) -> tuple[bool, str, float]:
+    fits, why, rank = _by_assumptions(spec, study, design)
+    followed = study.repeats_units and study.has(Role.TIME) and design != "trial"
+    if followed and not {Role.UNIT, Role.TIME} & spec.requires:
+        return fits, f"{why}; it makes no use of units being followed over time", min(rank, _NOT_FOLLOWED)
+    return fits, why, rank
+
+
+def _by_assumptions(spec: EstimatorSpec, study: Study, design: str) -> tuple[bool, str, float]:
     for role, designs in _SPECIAL.items():
         if role in spec.requires:
             rank = 0.95 if design in designs else 0.75

@@ -39,7 +39,7 @@ def base(spec: EstimatorSpec) -> Study:
 def like(spec: EstimatorSpec, design: str, n: int = 500) -> Study:
     """The common design if the entry can run on it, else a truth of the entry that has the same role or arms."""
     common = small(design, n)
-    if all(common.has(role) for role in spec.requires):
+    if not follows_units(spec) and all(common.has(role) for role in spec.requires):
         return common
     for truth in spec.truths:
         own = small(truth, n)
@@ -47,8 +47,15 @@ def like(spec: EstimatorSpec, design: str, n: int = 500) -> Study:
             return own
     extra = {role: common.frame[str(role)].to_numpy() for role in _TRAIT[design]}
     own = small(spec.truths[0], n)
+    if len(own) != len(common):
+        return common
     roles = {**own.roles, **{role: (str(role),) for role in extra}}
     return replace(own, frame=own.frame.assign(**{str(role): values for role, values in extra.items()}), roles=roles)
+
+
+def follows_units(spec: EstimatorSpec) -> bool:
+    """Whether the entry compares units over time, so that rows of one unit belong together."""
+    return bool({Role.UNIT, Role.TIME} & spec.requires)
 
 
 def run(spec: EstimatorSpec, study: Study, **values: object) -> EffectEstimate | Refusal:

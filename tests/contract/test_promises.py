@@ -19,6 +19,7 @@ from tests.contract.helpers import (
     SPECS,
     answer,
     base,
+    follows_units,
     like,
     name_of,
     numbers,
@@ -30,6 +31,8 @@ from tests.contract.helpers import (
     without,
 )
 
+ACROSS = [spec for spec in SPECS if not follows_units(spec)]
+across = pytest.mark.parametrize("spec", ACROSS, ids=name_of)
 each = pytest.mark.parametrize("spec", SPECS, ids=name_of)
 ROLES = [pytest.param(spec, role, id=f"{spec.name}-{role}") for spec in SPECS for role in sorted(spec.requires)]
 CATEGORICAL = [spec for spec in SPECS if TreatmentKind.CATEGORICAL in spec.treatment]
@@ -144,14 +147,14 @@ def test_clusters_are_honoured_or_refused_by_name(spec: EstimatorSpec) -> None:
     assert outcome.std_error is not None
     assert plain.std_error is not None
     assert outcome.std_error > 1.3 * plain.std_error
-    assert outcome.sample.clusters == 100
+    assert outcome.sample.clusters == study.frame[study.name(Role.CLUSTER)].nunique()
     assert "cluster" in outcome.inference
     one = run(spec, replaced(study, Role.CLUSTER, np.zeros(len(study))))
     assert isinstance(one, Refusal)
     assert "cluster" in one.reason
 
 
-@each
+@across
 def test_units_with_several_rows_are_clusters_or_refused(spec: EstimatorSpec) -> None:
     study = like(spec, "clustered_trial", 1000)
     panel = replace(without(study, Role.CLUSTER), roles={**without(study, Role.CLUSTER).roles, Role.UNIT: ("cluster",)})
@@ -171,13 +174,13 @@ def test_an_arm_within_one_cluster_is_refused(spec: EstimatorSpec) -> None:
     frame = study.frame.assign(group=group)
     outcome = run(spec, replace(study, frame=frame, roles={**study.roles, Role.CLUSTER: ("group",)}))
     assert isinstance(outcome, Refusal)
-    assert outcome.code in ("too_few_clusters", "cluster_not_supported")
+    assert outcome.code in ("too_few_clusters", "cluster_not_supported", "cluster_splits_units")
 
 
 @each
 def test_rows_of_the_target_population_are_left_out(spec: EstimatorSpec) -> None:
     study = base(spec)
-    inside = np.arange(len(study)) % 3 > 0
+    inside = (study.codes(Role.UNIT) if study.has(Role.UNIT) else np.arange(len(study))) % 3 > 0
     frame = study.frame.assign(studied=inside * 1.0)
     frame.loc[~inside, [study.name(Role.OUTCOME), study.name(Role.TREATMENT)]] = np.nan
     mixed = replace(study, frame=frame, roles={**study.roles, Role.POPULATION: ("studied",)})
@@ -211,7 +214,10 @@ def test_a_trial_with_unequal_strata_has_no_effect_where_there_is_none(spec: Est
     y = np.array([0.0, 3.0, 0.0])[site - 1] + 2 * (site == 3) + generator.standard_normal(1500)
     study = prepare(pd.DataFrame({"y": y, "d": d, "s": site}), {"outcome": "y", "treatment": "d", "stratum": "s"})
     outcome = run(spec, study)
-    if "random_assignment" in spec.assumptions:
+    if not all(study.has(role) for role in spec.requires):
+        assert isinstance(outcome, Refusal)
+        assert outcome.code == "missing_role"
+    elif "random_assignment" in spec.assumptions:
         assert isinstance(outcome, Refusal)
         assert outcome.code == "unequal_strata"
     else:
@@ -281,7 +287,7 @@ def test_constant_outcome_is_refused(spec: EstimatorSpec) -> None:
     assert study.name(Role.OUTCOME) in outcome.reason
 
 
-@each
+@across
 def test_covariate_that_restates_the_treatment(spec: EstimatorSpec) -> None:
     study = base(spec)
     outcome = run(spec, plus_covariate(study, "restated", 2 * study.column(Role.TREATMENT) + 1))

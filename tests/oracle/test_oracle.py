@@ -26,6 +26,10 @@ EXACT = {
     "dml_irm": 4,
     "e_value": 6,
     "iv": 42,
+    "did_2x2": 12,
+    "did_twfe": 4,
+    "event_study_twfe": 8,
+    "callaway_santanna": 278,
 }
 
 
