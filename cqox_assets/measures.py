@@ -242,6 +242,13 @@ MEASURES: Mapping[str, Measure] = {
             remedy="Use synthetic_control with its placebo test, or deliver more treated clusters.",
             reference="MacKinnon & Webb 2018, doi:10.1111/ectj.12107",
         ),
+        Measure(
+            "durbin_watson", "Durbin-Watson", "Durbin-Watson statistic of the residuals, d or 4 - d if that is less",
+            "above", 1.2, 0.5,
+            meaning="What the model leaves over carries on from period to period, so trend or season is not captured.",
+            remedy="Add seasonality or covariates, use Newey-West standard errors, or a control series.",
+            reference="Durbin & Watson 1950, doi:10.2307/2332391",
+        ),
     )
 }  # fmt: skip
 

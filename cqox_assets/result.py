@@ -30,6 +30,8 @@ class Estimand(StrEnum):
     TOTAL = "total"
     PROPORTION_MEDIATED = "proportion_mediated"
     SLOPE = "slope"
+    LEVEL_CHANGE = "level_change"
+    SLOPE_CHANGE = "slope_change"
 
 
 @dataclass(frozen=True)

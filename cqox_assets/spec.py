@@ -177,6 +177,12 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
             ("pretrend_p",),
         ),
         Assumption("no_anticipation", "Nobody reacts before treatment starts.", True, ("pretrend_p",)),
+        Assumption(
+            "stable_trend",
+            "Without the intervention trend and season would have continued, and nothing else changed then.",
+            True,
+            ("durbin_watson",),
+        ),
     )
 }
 

@@ -24,7 +24,7 @@ _OBSERVED = (
     ("random_assignment", 0.10, "compares the arms unadjusted, which only a trial justifies"),
 )
 _DOUBLY_ROBUST = 0.90
-_NOT_FOLLOWED = 0.40
+_NOT_FOLLOWED = 0.50
 _MODELS = frozenset({"propensity_model", "outcome_model", "linearity"})
 _SPECIAL: Mapping[Role, tuple[str, ...]] = {
     Role.INSTRUMENTS: ("instrument",),
@@ -121,6 +121,8 @@ def plan_methods(study: Study, overlap: float | None = None) -> MethodPlan:
             found.append((min(max(rank, 0.0), 1.0), name, why))
         else:
             refused[name] = why
+    if design != "trial":
+        found = _over_time(found)
     found.sort(key=lambda item: (-item[0], item[1]))
     estimand, reason = preferred_estimand(study, overlap)
     return MethodPlan(
@@ -182,15 +184,20 @@ def _judge(spec: EstimatorSpec, study: Study, design: str) -> tuple[bool, str, f
     return own_fits, own_why, (own_rank + rank) / 2
 
 
+def _over_time(found: list[tuple[float, str, str]]) -> list[tuple[float, str, str]]:
+    """Put entries that compare rows as if they had no order behind those that follow units or a series over time."""
+    catalogue = load_estimators()
+    following = {name for _, name, _ in found if {Role.UNIT, Role.TIME} & catalogue[name].requires}
+    if not following:
+        return found
+    words = "it makes no use of the order in time"
+    return [
+        (rank, name, why) if name in following else (rank * _NOT_FOLLOWED, name, f"{why}; {words}")
+        for rank, name, why in found
+    ]
+
+
 def _by_design(spec: EstimatorSpec, study: Study, design: str) -> tuple[bool, str, float]:
-    fits, why, rank = _by_assumptions(spec, study, design)
-    followed = study.repeats_units and study.has(Role.TIME) and design != "trial"
-    if followed and not {Role.UNIT, Role.TIME} & spec.requires:
-        return fits, f"{why}; it makes no use of units being followed over time", min(rank, _NOT_FOLLOWED)
-    return fits, why, rank
-
-
-def _by_assumptions(spec: EstimatorSpec, study: Study, design: str) -> tuple[bool, str, float]:
     for role, designs in _SPECIAL.items():
         if role in spec.requires:
             rank = 0.95 if design in designs else 0.75

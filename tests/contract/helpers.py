@@ -45,10 +45,12 @@ def like(spec: EstimatorSpec, design: str, n: int = 500) -> Study:
         own = small(truth, n)
         if all(own.has(role) for role in _TRAIT[design]) and len(own.arms) >= min(len(common.arms), 2):
             return own
-    extra = {role: common.frame[str(role)].to_numpy() for role in _TRAIT[design]}
     own = small(spec.truths[0], n)
-    if len(own) != len(common):
-        return common
+    if follows_units(spec):
+        for role in _TRAIT[design]:
+            own = own.with_column(str(role), 1.0 + np.arange(len(own)) % 7, role)
+        return own
+    extra = {role: common.frame[str(role)].to_numpy() for role in _TRAIT[design]}
     roles = {**own.roles, **{role: (str(role),) for role in extra}}
     return replace(own, frame=own.frame.assign(**{str(role): values for role, values in extra.items()}), roles=roles)
 

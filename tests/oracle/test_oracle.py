@@ -30,6 +30,7 @@ EXACT = {
     "did_twfe": 4,
     "event_study_twfe": 8,
     "callaway_santanna": 278,
+    "its": 36,
 }
 
 
