@@ -211,6 +211,19 @@ MEASURES: Mapping[str, Measure] = {
             remedy="Measure and map the likeliest confounders, or run a trial.",
             reference="VanderWeele & Ding 2017, doi:10.7326/M16-2607",
         ),
+        Measure(
+            "mediator_interaction_p", "Interaction of treatment and mediator",
+            "p-value of the products of treatment and mediators, added to the outcome model", "above", 0.05,
+            meaning="The mediator acts differently in the two arms, which the model leaves out.",
+            remedy="Set interaction: true.", reference="Imai, Keele & Tingley 2010, doi:10.1037/a0020761",
+        ),
+        Measure(
+            "mediator_confounding", "Confounding that removes the mediated effect",
+            "correlation of the noises of mediator and outcome at which no mediated effect would be left", "above", 0.1,
+            meaning="A weak hidden common cause of mediator and outcome could explain the mediated effect away.",
+            remedy="Map the common causes of mediator and outcome as covariates.",
+            reference="Imai, Keele & Yamamoto 2010, doi:10.1214/10-STS321",
+        ),
     )
 }  # fmt: skip
 

@@ -161,6 +161,18 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
             "common_effect", "The effect is the same for all units; else a variance-weighted average is estimated."
         ),
         Assumption("consistency", "The treatment is well defined: what was observed is what would be given."),
+        Assumption(
+            "sequential_ignorability",
+            "Given covariates, treatment is as good as random; given treatment and covariates, so is the mediator.",
+            True,
+            ("mediator_confounding",),
+        ),
+        Assumption(
+            "mediator_model",
+            "The mediators and the outcome follow the fitted models.",
+            True,
+            ("mediator_interaction_p",),
+        ),
     )
 }
 

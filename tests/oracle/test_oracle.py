@@ -25,6 +25,7 @@ EXACT = {
     "dml_plr": 2,
     "dml_irm": 4,
     "e_value": 6,
+    "mediation": 7,
 }
 
 
