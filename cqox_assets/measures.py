@@ -224,6 +224,11 @@ MEASURES: Mapping[str, Measure] = {
             remedy="Map the common causes of mediator and outcome as covariates.",
             reference="Imai, Keele & Yamamoto 2010, doi:10.1214/10-STS321",
         ),
+        Measure(
+            "effect_calibration", "Calibration of predicted effects",
+            "slope of the doubly robust score on the predicted unit effects; 1 is calibrated, 0 is noise",
+            reference="Chernozhukov et al. 2025, doi:10.3982/ECTA19303",
+        ),
     )
 }  # fmt: skip
 

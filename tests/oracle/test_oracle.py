@@ -26,6 +26,12 @@ EXACT = {
     "dml_irm": 4,
     "e_value": 6,
     "mediation": 7,
+    "s_learner": 10,
+    "t_learner": 11,
+    "x_learner": 10,
+    "uplift_qini": 1,
+    "uplift_auuc": 1,
+    "truth": 21,
 }
 
 
