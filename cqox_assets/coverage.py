@@ -38,7 +38,7 @@ class Case:
     @property
     def null(self) -> bool:
         """Whether the design has no effect."""
-        return self.design.startswith("null_")
+        return self.design.startswith("null_") and DESIGNS[self.design](10, 0)[1][self.estimand] == 0
 
     @property
     def label(self) -> str:

@@ -249,6 +249,24 @@ MEASURES: Mapping[str, Measure] = {
             remedy="Add seasonality or covariates, use Newey-West standard errors, or a control series.",
             reference="Durbin & Watson 1950, doi:10.2307/2332391",
         ),
+        Measure(
+            "mediator_interaction_p", "Interaction of treatment and mediator",
+            "p-value of the products of treatment and mediators, added to the outcome model", "above", 0.05,
+            meaning="The mediator acts differently in the two arms, which the model leaves out.",
+            remedy="Set interaction: true.", reference="Imai, Keele & Tingley 2010, doi:10.1037/a0020761",
+        ),
+        Measure(
+            "mediator_confounding", "Confounding that removes the mediated effect",
+            "correlation of the noises of mediator and outcome at which no mediated effect would be left", "above", 0.1,
+            meaning="A weak hidden common cause of mediator and outcome could explain the mediated effect away.",
+            remedy="Map the common causes of mediator and outcome as covariates.",
+            reference="Imai, Keele & Yamamoto 2010, doi:10.1214/10-STS321",
+        ),
+        Measure(
+            "effect_calibration", "Calibration of predicted effects",
+            "slope of the doubly robust score on the predicted unit effects; 1 is calibrated, 0 is noise",
+            reference="Chernozhukov et al. 2025, doi:10.3982/ECTA19303",
+        ),
     )
 }  # fmt: skip
 

@@ -183,6 +183,18 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
             True,
             ("durbin_watson",),
         ),
+        Assumption(
+            "sequential_ignorability",
+            "Given covariates, treatment is as good as random; given treatment and covariates, so is the mediator.",
+            True,
+            ("mediator_confounding",),
+        ),
+        Assumption(
+            "mediator_model",
+            "The mediators and the outcome follow the fitted models.",
+            True,
+            ("mediator_interaction_p",),
+        ),
     )
 }
 

@@ -54,7 +54,12 @@ class Data:
 
     def folded(self, fold: np.ndarray, seed: int = 0) -> Folded:
         """Return rows and folds for cross-fitting; covariates are ranked by correlation with outcome and treatment."""
-        return Folded(self.x, fold, self.weight, _importance(self.x, self.y, self.d), seed)
+        return Folded(self.x, fold, self.weight, importance(self.x, self.y, self.d), seed)
+
+    def rows(self, chosen: np.ndarray) -> "Data":
+        """Return the chosen rows (positions), with cluster codes as they are."""
+        weight, cluster = (None if column is None else column[chosen] for column in (self.weight, self.cluster))
+        return Data(self.x[chosen], self.y[chosen], self.d[chosen], weight, cluster)
 
     def content_folds(self, folds: int, seed: int) -> np.ndarray:
         """Assign folds by content; clusters stay together."""
@@ -140,7 +145,7 @@ def predict_nuisances(data: Data, fold: np.ndarray, learner: str, seed: int = 0)
     )
 
 
-def _importance(x: np.ndarray, y: np.ndarray, d: np.ndarray) -> np.ndarray:
+def importance(x: np.ndarray, y: np.ndarray, d: np.ndarray) -> np.ndarray:
     """Largest absolute correlation of each covariate with outcome and treatment, shape (p,)."""
     spread = x.std(0)
     z = (x - x.mean(0)) / np.where(spread > 0, spread, 1.0)

@@ -60,6 +60,11 @@ def follows_units(spec: EstimatorSpec) -> bool:
     return bool({Role.UNIT, Role.TIME} & spec.requires)
 
 
+def design_of_arms(spec: EstimatorSpec) -> str:
+    """A design of the arms none, low and high that has what the entry needs."""
+    return next((name for name in spec.truths if len(small(name, 100).arms) > 2), "three_arms")
+
+
 def run(spec: EstimatorSpec, study: Study, **values: object) -> EffectEstimate | Refusal:
     return run_estimator(spec, study, build_params(spec.params, values), runner_for())
 
@@ -73,6 +78,11 @@ def answer(spec: EstimatorSpec, study: Study, **values: object) -> EffectEstimat
 def numbers(outcome: EffectEstimate) -> np.ndarray:
     """Every estimate and standard error, in order."""
     return np.array([[effect.estimate, effect.std_error or 0.0] for effect in outcome.effects])
+
+
+def factors(outcome: EffectEstimate, slope: float) -> np.ndarray:
+    """What estimate and standard error are multiplied by when the outcome is; a proportion stays."""
+    return np.array([[1, 1] if e.scale == "proportion" else [slope, abs(slope)] for e in outcome.effects])
 
 
 def without(study: Study, role: Role) -> Study:

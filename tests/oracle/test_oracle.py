@@ -31,6 +31,13 @@ EXACT = {
     "event_study_twfe": 8,
     "callaway_santanna": 278,
     "its": 36,
+    "mediation": 7,
+    "s_learner": 10,
+    "t_learner": 11,
+    "x_learner": 10,
+    "uplift_qini": 1,
+    "uplift_auuc": 1,
+    "truth": 21,
 }
 
 

@@ -1,0 +1,104 @@
+"""S-learner: one outcome model with the treatment among its inputs; a unit's effect is what switching it changes."""
+
+import numpy as np
+
+from cqox_assets.nuisance.learners import (
+    LearnerParams,
+    Predicted,
+    check_learner,
+    fit_in_sample,
+    nuisances,
+    parametric,
+    report,
+)
+from cqox_assets.nuisance.models import Data, importance
+from cqox_assets.numerics.crossfit import Folded
+from cqox_assets.result import EffectEstimate, Estimand, Refusal
+from cqox_assets.spec import Context, EstimatorSpec
+from cqox_assets.study import Role, Study
+
+_OFFERED = ("ols", "ols_pooled", "random_forest", "boosting", "spline", "stack")
+
+
+def run(study: Study, params: LearnerParams, context: Context) -> EffectEstimate | Refusal:
+    """Predict unit effects by switching the treatment in one outcome model.
+
+    Parameters
+    ----------
+    study : Study
+        Outcome, two arms, covariates; optional weight and cluster.
+    params : LearnerParams
+    context : Context
+
+    Returns
+    -------
+    EffectEstimate or Refusal
+        Headline: the ATE. Tables `unit_effects`, `calibration`, `best_linear_predictor`, `uplift` and
+        `rank_weighted_effects`.
+
+    Raises
+    ------
+    CatalogError
+        If the learner is not offered, or `trim` is given.
+
+    Notes
+    -----
+    tau(x) = m(x, 1) - m(x, 0), m fitted to all units (Kuenzel et al. 2019, doi:10.1073/pnas.1804597116). Where the
+    treatment matters little it tends to predict no effect.
+    """
+    check_learner(params, _OFFERED)
+    held = nuisances(study, params, context)
+    return report(SPEC, study, params, held, _predict(study, params))
+
+
+def _predict(study: Study, params: LearnerParams) -> Predicted:
+    data = Data.of(study)
+    if not params.cross_fit and params.chosen != "random_forest":
+        return parametric(study, "ols_pooled")
+    off, on = (np.column_stack([data.x, np.full(len(data.y), arm)]) for arm in (0.0, 1.0))
+    if not params.cross_fit:
+        observed = np.column_stack([data.x, data.d])
+        rows = np.ones(len(data.y), dtype=bool)
+        reference, compared = fit_in_sample(data, observed, data.y, rows, [off, on], params)
+        return Predicted(compared - reference)
+    fold = data.content_folds(params.folds, params.seed)
+    twice = Folded(
+        np.vstack([off, on]),
+        np.tile(fold, 2),
+        None if data.weight is None else np.tile(data.weight, 2),
+        np.append(importance(data.x, data.y, data.d), 2.0),
+        params.seed,
+    )
+    seen = np.concatenate([data.d == 0, data.d == 1])
+    learner = "ols" if params.chosen == "ols_pooled" else params.chosen
+    both = twice.mean(np.tile(data.y, 2), seen, learner, params.learner_params)
+    return Predicted(both[len(fold) :] - both[: len(fold)])
+
+
+SPEC = EstimatorSpec(
+    name="s_learner",
+    title="S-learner",
+    family="heterogeneity",
+    estimands=(Estimand.ATE,),
+    run=run,
+    requires=frozenset({Role.OUTCOME, Role.TREATMENT, Role.COVARIATES}),
+    accepts=frozenset({Role.WEIGHT, Role.CLUSTER, Role.UNIT}),
+    aliases=("S-learner",),
+    invariances=("row_order", "affine_outcome"),
+    assumptions=("unconfoundedness", "positivity", "consistency", "no_interference"),
+    references=("Kuenzel et al. 2019, doi:10.1073/pnas.1804597116",),
+    diagnostics=("overlap", "effect_calibration"),
+    tables=("unit_effects", "calibration", "best_linear_predictor", "uplift", "rank_weighted_effects"),
+    truths=("randomised_trial", "confounded_smooth", "weighted_sample", "clustered_trial", "three_arms", "null_effect"),
+    breaks=("no_overlap",),
+    oracle=("s_learner",),
+    applicable=lambda study: (
+        study.has(Role.COVARIATES),
+        "predicts both arms by one model, so small differences between units are smoothed"
+        if study.has(Role.COVARIATES)
+        else "needs covariates",
+        0.45,
+    ),
+    params=LearnerParams,
+    shares_nuisance=True,
+)
