@@ -186,6 +186,7 @@ def _condense(
     key: _Key, members: Mapping[str, Effect], answered: Mapping[str, EffectEstimate], plan: MethodPlan
 ) -> EffectGroup:
     aside = {name: reason for name in members if (reason := _contradicted(answered[name], plan))}
+    aside |= _repeated({name: effect for name, effect in members.items() if name not in aside})
     counted = {name: effect for name, effect in members.items() if name not in aside}
     estimand, contrast, scale, place = key
     null = next(iter(members.values())).null
@@ -205,6 +206,17 @@ def _condense(
         sentence=_sentence(numbers, tuple(counted), aside),
         **numbers,
     )
+
+
+def _repeated(members: Mapping[str, Effect]) -> dict[str, str]:
+    """Return those that give another's number to the last digit: one calculation is one vote, whatever its names."""
+    first: dict[tuple[str, str], str] = {}
+    found = {}
+    for name, effect in members.items():
+        key = (f"{effect.estimate:.10g}", f"{effect.std_error or 0:.10g}")
+        if first.setdefault(key, name) != name:
+            found[name] = f"it is the same calculation as {first[key]}, which counts once"
+    return found
 
 
 def _contradicted(answer: EffectEstimate, plan: MethodPlan) -> str:

@@ -155,3 +155,14 @@ def test_a_stored_summary_reads_back_equal():
 def test_weighted_median_is_the_median_for_equal_weights():
     assert weighted_median([3.0, 1.0, 2.0, 10.0], [1, 1, 1, 1]) == 2.5
     assert weighted_median([1.0, 2.0], [1, 3]) == 2.0
+
+
+def test_the_same_calculation_under_two_names_is_one_vote():
+    answers = {
+        "aipw": answer("aipw", effect(1.0)),
+        "copy": answer("copy", effect(1.0)),
+        "ols": answer("ols", effect(2.0)),
+    }
+    group = group_of(summarise(plan_of(), answers))
+    assert group.estimators == ("aipw", "ols")
+    assert "same calculation as aipw" in group.set_aside["copy"]
