@@ -231,6 +231,13 @@ MEASURES: Mapping[str, Measure] = {
             remedy="Add seasonality or covariates, use Newey-West standard errors, or a control series.",
             reference="Durbin & Watson 1950, doi:10.2307/2332391",
         ),
+        Measure(
+            "relative_pre_fit", "Fit before treatment",
+            "RMSPE of the treated unit before treatment over the median RMSPE of the placebo units", "below", 2, 5,
+            meaning="No average of donors resembles the treated unit before treatment, so the gap is no effect.",
+            remedy="Add similar donors, use synthetic_did, or a shorter period before treatment.",
+            reference="Abadie, Diamond & Hainmueller 2010, doi:10.1198/jasa.2009.ap08746",
+        ),
     )
 }  # fmt: skip
 

@@ -174,6 +174,12 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
             True,
             ("durbin_watson",),
         ),
+        Assumption(
+            "donor_pool",
+            "An average of the donors would have moved as the treated unit would have without treatment.",
+            True,
+            ("relative_pre_fit",),
+        ),
     )
 }
 

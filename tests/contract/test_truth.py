@@ -21,7 +21,7 @@ NULLS = [
 ]
 
 SPEAKING = {"overlap", "effective_sample_size", "weight_range", "matched_share", "adjusted_smd"}
-SPEAKING |= {"pretrend_p", "durbin_watson"}
+SPEAKING |= {"pretrend_p", "durbin_watson", "relative_pre_fit"}
 
 
 def test_every_entry_declares_a_truth_and_a_null() -> None:

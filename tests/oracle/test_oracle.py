@@ -30,6 +30,8 @@ EXACT = {
     "event_study_twfe": 8,
     "callaway_santanna": 278,
     "its": 36,
+    "synthetic_control": 19,
+    "synthetic_did": 1,
 }
 
 
