@@ -267,6 +267,13 @@ MEASURES: Mapping[str, Measure] = {
             "slope of the doubly robust score on the predicted unit effects; 1 is calibrated, 0 is noise",
             reference="Chernozhukov et al. 2025, doi:10.3982/ECTA19303",
         ),
+        Measure(
+            "relative_pre_fit", "Fit before treatment",
+            "RMSPE of the treated unit before treatment over the median RMSPE of the placebo units", "below", 2, 5,
+            meaning="No average of donors resembles the treated unit before treatment, so the gap is no effect.",
+            remedy="Add similar donors, use synthetic_did, or a shorter period before treatment.",
+            reference="Abadie, Diamond & Hainmueller 2010, doi:10.1198/jasa.2009.ap08746",
+        ),
     )
 }  # fmt: skip
 

@@ -195,6 +195,12 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
             True,
             ("mediator_interaction_p",),
         ),
+        Assumption(
+            "donor_pool",
+            "An average of the donors would have moved as the treated unit would have without treatment.",
+            True,
+            ("relative_pre_fit",),
+        ),
     )
 }
 

@@ -38,6 +38,8 @@ EXACT = {
     "uplift_qini": 1,
     "uplift_auuc": 1,
     "truth": 21,
+    "synthetic_control": 19,
+    "synthetic_did": 1,
 }
 
 

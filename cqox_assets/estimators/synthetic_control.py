@@ -1,0 +1,274 @@
+"""Effect on one treated unit, compared with the weighted average of untreated units that resembled it before."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from cqox_assets.errors import CatalogError, CqoxError
+from cqox_assets.numerics.inference import wald
+from cqox_assets.numerics.panel import Panel, PanelError, complete_units, without_always_treated
+from cqox_assets.numerics.panel_timing import read_panel
+from cqox_assets.numerics.simplex import nested_importance, simplex_weights, synthetic_did
+from cqox_assets.result import EffectEstimate, Estimand, Refusal
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.study import Role, Study, TreatmentKind
+
+
+@dataclass(frozen=True)
+class SyntheticControlParams(CommonParams):
+    """Parameters of the synthetic control.
+
+    Parameters
+    ----------
+    method : str
+        `synthetic_control`, or `synthetic_did`, which weighs periods as well and allows for a constant difference.
+    treated_unit : str, optional
+        Label of the treated unit; study.yaml may state it, else the treatment or cohort says it.
+    treatment_time : float, optional
+        First treated period; study.yaml may state it as intervention_time.
+    predictors : tuple of (str, tuple of float)
+        Column and the periods over which it is averaged, scaled by the SD over units; the outcome of every earlier
+        period, unscaled, if empty.
+    v : str
+        Importance of the predictors: `identity`, `given` (in `importance`) or `nested` (fits the outcome best).
+    importance : tuple of float
+        Of `given`, in the order of the predictors.
+    fit_times : tuple of float, optional
+        Of `nested`: first and last period whose outcome is fitted; all earlier ones by default.
+    evaluations : int
+        Of `nested`: most evaluations per start of the search.
+    time_ridge : float
+        Of `synthetic_did`: ridge factor of the weights of periods.
+    """
+
+    method: Literal["synthetic_control", "synthetic_did"] = "synthetic_control"
+    treated_unit: str | None = None
+    treatment_time: float | None = None
+    predictors: tuple[tuple[str, tuple[float, ...]], ...] = ()
+    v: Literal["identity", "given", "nested"] = "identity"
+    importance: tuple[float, ...] = ()
+    fit_times: tuple[float, float] | None = None
+    evaluations: int = 300
+    time_ridge: float = 1e-6
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Donor weights of one unit and the gap to its synthetic control in every period."""
+
+    weights: np.ndarray
+    gap: np.ndarray
+    effect: float
+    before: float
+    after: float
+
+    @property
+    def ratio(self) -> float:
+        return self.after / max(self.before, 1e-12 * max(self.after, 1e-300))
+
+
+def run(study: Study, params: SyntheticControlParams, context: Context) -> EffectEstimate | Refusal:
+    """Estimate the mean effect on one treated unit after treatment starts.
+
+    Parameters
+    ----------
+    study : Study
+        Outcome, unit and time; the treated unit by treatment, cohort or parameters; optional covariates.
+    params : SyntheticControlParams
+    context : Context
+
+    Returns
+    -------
+    EffectEstimate or Refusal
+        Mean gap after treatment. The standard error is the spread of the effects found for the donors, the p-value
+        the rank of the treated unit's ratio of root mean squared errors after and before. Tables: `gaps`,
+        `donor_weights`, `placebos`. Refused if several units or none are treated, or fewer than two donors are there.
+
+    Notes
+    -----
+    W minimises (X1 - X0 W)' V (X1 - X0 W) over W >= 0, sum W = 1, solved exactly. Placebos: every donor plays the
+    treated unit, with the other donors as its pool.
+
+    References
+    ----------
+    Abadie, Diamond & Hainmueller (2010, doi:10.1198/jasa.2009.ap08746); Arkhangelsky et al. (2021,
+    doi:10.1257/aer.20190159).
+    """
+    if params.v == "given" and len(params.importance) != len(params.predictors):
+        raise CatalogError(f"parameter 'importance' has {len(params.importance)} values for "
+                           f"{len(params.predictors)} predictors")  # fmt: skip
+    panel = _panel(study, params)
+    outcome = panel.wide(panel.outcome)
+    treated = int(np.flatnonzero(np.isfinite(panel.cohort))[0])
+    before = int(np.searchsorted(panel.periods, panel.cohort[treated]))
+    if before < 2 and params.method == "synthetic_did":
+        return SPEC.refuse("too_few_rows", "one period before treatment", "deliver at least two earlier periods")
+    predictors = _predictors(study, panel, params, before)
+    donors = np.delete(np.arange(len(outcome)), treated)
+    own = _fit(outcome, predictors, treated, donors, before, params, panel.periods)
+    placebos = [
+        _fit(outcome, predictors, int(unit), donors[donors != unit], before, params, panel.periods) for unit in donors
+    ]
+    ratios = np.array([item.ratio for item in placebos])
+    p_value = float((1 + (ratios >= own.ratio * (1 - 1e-9)).sum()) / (1 + len(ratios)))
+    spread = float(np.std([item.effect for item in placebos], ddof=0))
+    contrast = f"{panel.labels[treated]} - synthetic {panel.labels[treated]}"
+    effect = wald(own.effect, spread, estimand=Estimand.ATT, contrast=contrast, level=params.level)
+    effect = replace(effect, p_value=p_value, p_source="placebo rank of the RMSPE ratio", at={})
+    typical = float(np.median([item.before for item in placebos]))
+    relative = own.before / typical if typical > 0 else None
+    return SPEC.estimate(
+        Study(frame=pd.DataFrame(index=range(len(panel.outcome))), roles={}, dropped=study.dropped), [effect],
+        inference=f"standard error from {len(placebos)} placebo effects on donors, p-value from their rank",
+        diagnostics=[
+            SPEC.judge(study, "relative_pre_fit", relative, f"RMSPE before treatment {own.before:.4g}"),
+        ],
+        tables={
+            "gaps": pd.DataFrame({"time": panel.periods, "observed": outcome[treated],
+                                  "synthetic": outcome[treated] - own.gap, "gap": own.gap}),
+            "donor_weights": pd.DataFrame({"unit": panel.labels[donors].astype(str), "weight": own.weights}),
+            "placebos": _placebos(panel, [treated, *donors], [own, *placebos]),
+        },
+        notices=panel.notices, dropped=panel.dropped,
+    )  # fmt: skip
+
+
+def _panel(study: Study, params: SyntheticControlParams) -> Panel:
+    """Return the balanced panel of the treated unit and its donors."""
+    declared = study.declaration
+    unit = params.treated_unit if params.treated_unit is not None else declared.treated_unit
+    time = params.treatment_time if params.treatment_time is not None else declared.intervention_time
+    if unit is not None and time is not None:
+        labels = study.frame[study.name(Role.UNIT)].astype(str).to_numpy()
+        if str(unit) not in labels:
+            raise PanelError(f"no unit is called '{unit}'; state treated_unit as it is in the table", code="no_unit")
+        periods = study.column(Role.TIME)
+        later = periods[periods >= float(time)]
+        starts = float(later.min()) if len(later) else float(time)
+        roles: dict[Role, tuple[str, ...]] = dict(study.roles)
+        roles.pop(Role.TREATMENT, None)
+        study = replace(study, roles=roles, arms=()).with_column(
+            "first treated period", np.where(labels == str(unit), starts, 0.0), Role.COHORT
+        )
+    panel = without_always_treated(read_panel(study, starts=params.treatment_time))
+    count = int(np.isfinite(panel.cohort).sum())
+    if count != 1:
+        raise PanelError(
+            f"{count} units are treated, a synthetic control is built for one; state treated_unit, or use "
+            "difference_in_differences",
+            code="several_treated_units",
+        )
+    panel = complete_units(panel)
+    if len(panel.labels) < 3:
+        raise PanelError(
+            f"{len(panel.labels) - 1} units could be donors, at least 2 are needed; deliver untreated units",
+            code="no_donors",
+        )
+    return panel
+
+
+def _predictors(study: Study, panel: Panel, params: SyntheticControlParams, before: int) -> np.ndarray:
+    """Return predictors of every unit, shape (k, N)."""
+    if not params.predictors:
+        return panel.wide(panel.outcome)[:, :before].T
+    frame = study.frame
+    rows = []
+    for column, times in params.predictors:
+        if column not in frame.columns:
+            raise CatalogError(f"parameter 'predictors' names '{column}', which is no column that plays a role")
+        inside = frame[study.name(Role.TIME)].isin(times).to_numpy()
+        if f"{column} (missing)" in frame.columns:  # a value that preparation imputed is none
+            inside = inside & (frame[f"{column} (missing)"] == 0).to_numpy()
+        values = frame.loc[inside].groupby(study.name(Role.UNIT))[column].mean().reindex(panel.labels)
+        if values.isna().any():
+            raise PanelError(
+                f"predictor '{column}' has no value for unit '{values.index[values.isna()][0]}' in the periods asked "
+                "for; choose periods in which every unit has one",
+                code="missing_predictor",
+            )
+        spread = float(values.std(ddof=1))
+        if spread == 0:
+            raise PanelError(f"predictor '{column}' is the same for all units; leave it out", code="constant_predictor")
+        rows.append(values.to_numpy(dtype=float) / spread)
+    return np.vstack(rows)
+
+
+def _fit(
+    outcome: np.ndarray, predictors: np.ndarray, unit: int, donors: np.ndarray, before: int,
+    params: SyntheticControlParams, periods: np.ndarray,
+) -> _Fit:  # fmt: skip
+    target, pool = outcome[unit], outcome[donors]
+    if params.method == "synthetic_did":
+        found = synthetic_did(target, pool, before, params.time_ridge)
+        gap = target - found.units @ pool
+        gap = gap - found.times @ gap[:before]
+        return _Fit(found.units, gap, found.effect, _rms(gap[:before]), _rms(gap[before:]))
+    root = np.ones(len(predictors))
+    if params.v == "given":
+        root = np.sqrt(np.asarray(params.importance, dtype=float))
+    elif params.v == "nested":
+        first, last = params.fit_times or (periods[0], periods[before - 1])
+        window = (periods >= first) & (periods <= last)
+
+        def misfit(weights: np.ndarray) -> float:
+            return float(np.mean((target - weights @ pool)[window] ** 2))
+
+        importance = nested_importance(predictors[:, unit], predictors[:, donors], misfit, params.evaluations)
+        root = np.sqrt(importance)
+    weights = simplex_weights(predictors[:, unit] * root, predictors[:, donors] * root[:, None])
+    gap = target - weights @ pool
+    return _Fit(weights, gap, float(gap[before:].mean()), _rms(gap[:before]), _rms(gap[before:]))
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def _placebos(panel: Panel, units: list[int], fits: list[_Fit]) -> pd.DataFrame:
+    """Return one row per unit, the treated one first: effect, RMSPE before and after, and their ratio."""
+    return pd.DataFrame(
+        {
+            "unit": panel.labels[units].astype(str),
+            "treated": [True] + [False] * (len(units) - 1),
+            "effect": [item.effect for item in fits],
+            "pre_rmspe": [item.before for item in fits],
+            "post_rmspe": [item.after for item in fits],
+            "ratio": [item.ratio for item in fits],
+        }
+    )
+
+
+def _applicable(study: Study) -> tuple[bool, str, float]:
+    try:
+        panel = _panel(study, SyntheticControlParams())
+    except CqoxError as error:
+        return False, error.message, 0.0
+    return True, f"one unit is treated and {len(panel.labels) - 1} others could make up its comparison", 1.0
+
+
+SPEC = EstimatorSpec(
+    name="synthetic_control",
+    title="Synthetic control",
+    family="panel",
+    estimands=(Estimand.ATT,),
+    run=run,
+    requires=frozenset({Role.OUTCOME, Role.UNIT, Role.TIME}),
+    accepts=frozenset({Role.TREATMENT, Role.COHORT, Role.COVARIATES}),
+    treatment=(TreatmentKind.BINARY,),
+    aliases=("SCM", "synthetic_did"),
+    invariances=("row_order", "affine_outcome"),
+    assumptions=("donor_pool", "no_anticipation", "no_interference", "consistency"),
+    references=(
+        "Abadie, Diamond & Hainmueller 2010, doi:10.1198/jasa.2009.ap08746",
+        "Arkhangelsky et al. 2021, doi:10.1257/aer.20190159",
+    ),
+    diagnostics=("relative_pre_fit",),
+    tables=("gaps", "donor_weights", "placebos"),
+    truths=("one_treated_unit", "null_unit"),
+    breaks=("outlying_unit",),
+    oracle=("synthetic_control", "synthetic_did"),
+    applicable=_applicable,
+    params=SyntheticControlParams,
+)
