@@ -83,6 +83,11 @@ def test_estimate_all_agrees_with_estimate(frame: pd.DataFrame) -> None:
     assert not [item for item in together.values() if isinstance(item, Failure)]
     for name, outcome in together.items():
         alone = cqox.estimate(name, frame, ROLES, **(params["PSM"] if name == "propensity_matching" else {}))
+        if not {str(role) for role in cqox.estimators()[name].requires} <= set(ROLES):
+            assert isinstance(outcome, Refusal)
+            assert isinstance(alone, Refusal)
+            assert (alone.code, outcome.code) == ("missing_role", "missing_role"), name
+            continue
         assert isinstance(outcome, EffectEstimate)
         assert isinstance(alone, EffectEstimate)
         assert alone.effects == outcome.effects, name
