@@ -182,7 +182,7 @@ def _judge(spec: EstimatorSpec, study: Study, design: str) -> tuple[bool, str, f
 def _by_design(spec: EstimatorSpec, study: Study, design: str) -> tuple[bool, str, float]:
     for role, designs in _SPECIAL.items():
         if role in spec.requires:
-            rank = 0.95 if design in designs else 0.75
+            rank = 0.95 if design in designs else (0.9 if study.declaration.design is None else 0.75)
             return True, f"the study has the role '{role}' that this design rests on", rank
     assumed = set(spec.assumptions)
     if design == "trial":

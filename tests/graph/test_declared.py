@@ -48,4 +48,4 @@ def test_a_continuous_treatment_becomes_a_card(home, tmp_path):
     assert result.success, errors(result)
     found = card(home, "retail|2025-03")
     assert [row["estimator"] for row in found["estimates"]] == ["ols"]
-    assert {row["code"] for row in found["refusals"]} == {"treatment_kind"}
+    assert {row["code"] for row in found["refusals"]} == {"treatment_kind", "missing_role"}

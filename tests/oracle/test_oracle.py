@@ -26,6 +26,9 @@ EXACT = {
     "dml_irm": 4,
     "e_value": 6,
     "iv": 42,
+    "rd_sharp": 23,
+    "rd_fuzzy": 16,
+    "rd_density_test": 4,
 }
 
 
