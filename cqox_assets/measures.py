@@ -226,6 +226,30 @@ MEASURES: Mapping[str, Measure] = {
             reference="Hansen 1982, doi:10.2307/1912775",
         ),
         Measure(
+            "density_p", "Density at the cutoff",
+            "p-value of the test that the running variable's density is continuous", "above", 0.05,
+            meaning="Units may have chosen their side of the cutoff.",
+            remedy="Find out how the running variable came about; leave out rows right at the cutoff and compare.",
+            reference="Cattaneo, Jansson & Ma 2020, doi:10.1080/01621459.2019.1635480",
+        ),
+        Measure(
+            "covariate_continuity_p", "Covariates at the cutoff",
+            "smallest p-value of a jump in a covariate at the cutoff, times the number of covariates", "above", 0.05,
+            meaning="A covariate jumps at the cutoff, so units on the two sides are not alike.",
+            remedy="Find out what else changes at the cutoff; the jump of the outcome includes it.",
+            reference="Lee & Lemieux 2010, doi:10.1257/jel.48.2.281",
+        ),
+        Measure(
+            "rows_near_cutoff", "Rows near the cutoff", "rows within the bandwidth, on the side that has fewer",
+            "above", 30, meaning="The jump rests on few rows.", remedy="Deliver more rows near the cutoff.",
+        ),
+        Measure(
+            "treatment_jump_f", "Jump of the treatment", "squared ratio of the treatment's jump to its standard error",
+            "above", 10, meaning="The treatment barely jumps at the cutoff, so the ratio of jumps cannot be trusted.",
+            remedy="Read the effect of crossing the cutoff instead, or deliver more rows near the cutoff.",
+            reference="Feir, Lemieux & Marmer 2016, doi:10.1080/07350015.2015.1024836",
+        ),
+        Measure(
             "endogeneity_p", "Need for an instrument", "p-value of the Wu-Hausman test that least squares would do",
             reference="Hausman 1978, doi:10.2307/1913827",
         ),

@@ -169,6 +169,13 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
             True,
             ("overidentification_p",),
         ),
+        Assumption(
+            "continuity",
+            "Without treatment the mean outcome would be continuous in the running variable at the cutoff.",
+            True,
+            ("covariate_continuity_p",),
+        ),
+        Assumption("no_manipulation", "Units cannot choose their side of the cutoff.", True, ("density_p",)),
         Assumption("monotonicity", "No unit takes less of the treatment because an instrument speaks for more of it."),
         Assumption(
             "parallel_trends",

@@ -200,7 +200,7 @@ def _over_time(found: list[tuple[float, str, str]]) -> list[tuple[float, str, st
 def _by_design(spec: EstimatorSpec, study: Study, design: str) -> tuple[bool, str, float]:
     for role, designs in _SPECIAL.items():
         if role in spec.requires:
-            rank = 0.95 if design in designs else 0.75
+            rank = 0.95 if design in designs else (0.9 if study.declaration.design is None else 0.75)
             return True, f"the study has the role '{role}' that this design rests on", rank
     assumed = set(spec.assumptions)
     if design == "trial":

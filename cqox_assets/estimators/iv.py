@@ -240,7 +240,7 @@ def _applicable(study: Study) -> tuple[bool, str, float]:
         return False, "map instruments in study.yaml: roles: {instruments: <column>}", 0.0
     if study.declaration.design == "trial":
         return True, "assignment is an instrument for what was taken; the effect is that on those who comply", 0.5
-    return True, "an instrument is mapped, so hidden confounding of the treatment need not bias the answer", 0.9
+    return True, "an instrument is mapped, so hidden confounding of the treatment need not bias the answer", 0.95
 
 
 SPEC = EstimatorSpec(

@@ -40,6 +40,9 @@ EXACT = {
     "truth": 21,
     "synthetic_control": 19,
     "synthetic_did": 1,
+    "rd_sharp": 23,
+    "rd_fuzzy": 16,
+    "rd_density_test": 4,
 }
 
 
