@@ -191,13 +191,30 @@ def _all_gates(
     rows: Sequence[Mapping[str, Any]], estimates: Mapping[str, Outcome], counted: set[str], estimand: str
 ) -> tuple[Gate, ...]:
     """Return the gates that were reported and, of each counted estimator, those that the report leaves out."""
-    reported = list(dict.fromkeys(_rows(rows, counted, estimand)))
+    reported = list(dict.fromkeys(_rows(rows, counted, estimand, _weighs_units(estimates, counted))))
     known = {(gate.name, gate.source) for gate in reported}
     return (*reported, *(gate for gate in _own(estimates, counted) if (gate.name, gate.source) not in known))
 
 
-def _rows(rows: Sequence[Mapping[str, Any]], counted: set[str], estimand: str) -> Iterable[Gate]:
-    """Turn rows of a gate report into gates; those of sensitivity questions are judged as questions."""
+def _weighs_units(estimates: Mapping[str, Outcome], counted: set[str]) -> bool:
+    """Whether an estimator that the answer rests on needs units that could have had either treatment."""
+    answers = [estimates.get(name) for name in counted]
+    return not answers or any(
+        item.name == "positivity"
+        for answer in answers
+        if isinstance(answer, EffectEstimate)
+        for item in answer.assumptions
+    )
+
+
+def _rows(
+    rows: Sequence[Mapping[str, Any]], counted: set[str], estimand: str, weighs_units: bool = True
+) -> Iterable[Gate]:
+    """Turn rows of a gate report into gates; those of sensitivity questions are judged as questions.
+
+    Gates of the nuisance models only inform where no counted estimator rests on them: an answer at a cutoff, from an
+    instrument or over time needs no overlap of propensities.
+    """
     for row in rows:
         measure, source = str(row.get("measure") or row["name"]), str(row.get("estimator") or row.get("source") or "")
         if str(row["name"]).startswith("sensitivity:"):
@@ -213,7 +230,9 @@ def _rows(rows: Sequence[Mapping[str, Any]], counted: set[str], estimand: str) -
             meaning=str(row.get("meaning") or ""),
             remedy=str(row.get("remedy") or ""),
             source=source,
-            informs=bool(row.get("informs")) or _informs(measure, estimand),
+            informs=bool(row.get("informs"))
+            or _informs(measure, estimand)
+            or (row.get("stage") == "nuisance" and not weighs_units),
         )
 
 

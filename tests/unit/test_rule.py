@@ -264,3 +264,17 @@ def test_the_evidence_holds_one_question_per_contrast():
     asked = SensitivityResult("e_value", "ols", "ATE", 1.0, "risk ratio", Status.WARN, "said", "so", rows)
     found = gathered(study_of(), {"ols": answer("ols", 1.0)}, sensitivity={"e_value: ols": asked})
     assert [(item.contrast, item.status) for item in found.questions] == [("b - a", "warn"), ("c - a", "pass")]
+
+
+def test_overlap_of_the_nuisance_models_weighs_only_where_the_answer_rests_on_it():
+    row = {"name": "nuisance: overlap", "measure": "overlap", "stage": "nuisance", "status": "fail", "value": 0.0,
+           "threshold": 0.8}  # fmt: skip
+    cutoff = gathered(study_of(design="cutoff"), {"rd": answer("rd", 5.0, estimand="LATE")}, [row])
+    weighted = gathered(
+        study_of(),
+        {"ipw": answer("ipw", 5.0, assumptions=(Assumption("positivity", "both arms are possible"),))},
+        [row],
+    )
+    assert [gate.informs for gate in cutoff.gates] == [True]
+    assert [gate.informs for gate in weighted.gates] == [False]
+    assert decide(weighted).verdict == "HOLD"
