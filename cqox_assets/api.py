@@ -7,7 +7,7 @@ from cqox_assets.catalog import entry_named, load_estimators, load_figures, load
 from cqox_assets.result import EffectEstimate, Nuisance, Outcome, Refusal, SensitivityResult
 from cqox_assets.runner import run_estimator, run_guarded, runner_for
 from cqox_assets.spec import Context, EstimatorSpec, FigureSpec, SensitivitySpec, build_params
-from cqox_assets.study import Role, Study
+from cqox_assets.study import Study
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -109,6 +109,8 @@ def estimate_all(
     MappingError
         If a role or column is not known.
     """
+    from cqox_assets.nuisance.shared import shared_nuisance
+
     catalogue = load_estimators()
     chosen = catalogue if only is None else {spec.name: spec for spec in (entry_named(catalogue, n) for n in only)}
     asked = {entry_named(catalogue, name).name: dict(values) for name, values in (params or {}).items()}
@@ -116,7 +118,8 @@ def estimate_all(
         build_params(catalogue[name].params, values)  # a wrong parameter is said before anything runs
     study = _study(frame, roles, tables)
     sharing = any(spec.shares_nuisance for spec in chosen.values())
-    context = runner_for(Context(nuisance=_shared(study) if sharing else None))
+    held = shared_nuisance(study) if sharing else None
+    context = runner_for(Context(nuisance=held if isinstance(held, Nuisance) else None))
     return {name: run_guarded(spec, study, asked.get(name, {}), context) for name, spec in chosen.items()}
 
 
@@ -173,15 +176,3 @@ def _study(frame: "pd.DataFrame", roles: Roles, tables: "Mapping[str, pd.DataFra
     from cqox_assets.mapping.prepare import prepare
 
     return prepare(frame, roles, tables=tables)
-
-
-def _shared(study: Study) -> Nuisance | None:
-    """Fit the nuisance models once; a study that has none (no arms, too few rows) leaves it to each estimator."""
-    from cqox_assets.nuisance.models import fit_nuisance
-
-    if len(study.arms) < 2 or not (study.has(Role.OUTCOME) and study.has(Role.COVARIATES)):
-        return None
-    try:
-        return fit_nuisance(study)
-    except Exception:
-        return None  # an estimator that needs the models meets the same obstacle; its own outcome says so

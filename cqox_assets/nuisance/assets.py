@@ -4,12 +4,12 @@ from typing import Any
 
 import dagster as dg
 
+from cqox_assets.alerts import write_alert
 from cqox_assets.assets import bullets, check_specs, checks_of, numbers, stage
-from cqox_assets.errors import CqoxError
 from cqox_assets.measures import Diagnostic
-from cqox_assets.result import Nuisance, Refusal
-from cqox_assets.spec import CommonParams
-from cqox_assets.study import Role, Study, TreatmentKind
+from cqox_assets.result import Failure, Refusal
+from cqox_assets.study import Study
+from cqox_resources.settings import Settings
 
 KEY = dg.AssetKey(["nuisance", "nuisance_models"])
 CHECKS = ("overlap", "effective_sample_size", "weight_range")
@@ -23,13 +23,22 @@ CHECKS = ("overlap", "effective_sample_size", "weight_range")
     check_specs=check_specs(CHECKS, KEY),
     **stage("nuisance", cost="heavy", kinds={"python", "lightgbm"}),
 )
-def nuisance_models(gated_study: Study) -> dg.MaterializeResult:
+def nuisance_models(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], gated_study: Study
+) -> dg.MaterializeResult:
     """Fit the default nuisance learner; a study that has no arms or no covariates gets a refusal instead."""
-    value = fit(gated_study)
+    from cqox_assets.nuisance.shared import shared_nuisance
+
+    value = shared_nuisance(gated_study, context.run_id)
     found: tuple[Diagnostic, ...] = ()
     metadata: dict[str, Any]
     if isinstance(value, Refusal):
         metadata = {"status": "refused", "reason": value.reason, "remedy": value.remedy}
+    elif isinstance(value, Failure):
+        metadata = {"status": "failed", "exception": value.exception}
+        message = f"nuisance_models: {value.exception}"
+        write_alert(settings, "bug", str(context.partition_key), context.run_id, message)
+        context.log.error(value.traceback)
     else:
         found = value.diagnostics
         metadata = {
@@ -43,30 +52,6 @@ def nuisance_models(gated_study: Study) -> dg.MaterializeResult:
         metadata={"fingerprint": gated_study.fingerprint, **metadata},
         check_results=checks_of(CHECKS, found, KEY),
     )
-
-
-def fit(study: Study) -> Nuisance | Refusal:
-    """Return shared predictions, or why there are none."""
-    from cqox_assets.nuisance.models import fit_nuisance
-
-    name = "nuisance_models"
-    if study.treatment_kind not in (TreatmentKind.BINARY, TreatmentKind.CATEGORICAL):
-        return Refusal(
-            name, "treatment_kind", f"the treatment is {study.treatment_kind}", "code the treatment in arms",
-            {"fingerprint": study.fingerprint},
-        )  # fmt: skip
-    if not study.has(Role.COVARIATES):
-        return Refusal(
-            name, "missing_role", "no column plays the role 'covariates'",
-            "map covariates in study.yaml if the arms may differ", {"fingerprint": study.fingerprint},
-        )  # fmt: skip
-    try:
-        return fit_nuisance(study, CommonParams())
-    except CqoxError as error:
-        reason, _, remedy = error.message.partition("; ")
-        return Refusal(
-            name, error.code, reason, remedy or "see the data diagnostics", {"fingerprint": study.fingerprint}
-        )
 
 
 ASSETS = [nuisance_models]

@@ -246,3 +246,15 @@ def test_roll_up_joins_the_months(home):
     assert set(history["period"]) == {"2025-01", "2025-02"}
     network = Results(Settings.from_env().warehouse)._warehouse / "ledger" / "domain_network" / "manifest.json"
     assert network.exists()
+
+
+def test_a_bug_in_the_nuisance_models_costs_no_other_answer(home, monkeypatch):
+    def broken(study, params=None):
+        raise RuntimeError("a bug in the models")
+
+    monkeypatch.setattr("cqox_assets.nuisance.shared.fit_nuisance", broken)
+    found = analyse(home, "policy|2025-01")
+    answered = {row["estimator"] for row in found["estimates"]}
+    assert {"difference_in_means", "ols", "ipw"} <= answered
+    alerts = [json.loads(path.read_text("utf-8")) for path in (home / "alerts").glob("*.json")]
+    assert ["a bug in the models" in alert["message"] for alert in alerts if alert["kind"] == "bug"] == [True]
