@@ -213,6 +213,27 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
 
 
 @dataclass(frozen=True)
+class Example:
+    """A call on a data set of the repository; the entry's page shows it with its answer.
+
+    Parameters
+    ----------
+    data : str
+        File below the repository's root, such as `data/policy/2025-01/lalonde_nsw.csv`.
+    roles : mapping of str to str or list of str
+    params : mapping
+        Parameters of the estimator.
+    edges : str, optional
+        File of the side table `edges`.
+    """
+
+    data: str
+    roles: Mapping[str, str | Sequence[str]]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    edges: str | None = None
+
+
+@dataclass(frozen=True)
 class EstimatorSpec:
     """One estimator of the catalogue.
 
@@ -246,6 +267,22 @@ class EstimatorSpec:
         Whether it takes the shared nuisance predictions of its context by default.
     cost : str
         `light` or `heavy`: the size of its pod and its pool.
+    question : str
+        The question that it answers, in an analyst's words.
+    formula : str
+        What is computed, in LaTeX without delimiters.
+    reading : str
+        How to read the answer, and when not to trust it.
+    example : Example, optional
+        A call on a data set of the repository.
+    interval_claim : str
+        What its default intervals are held to by simulation: `nominal` (bias below 0.1 standard errors, coverage of
+        95% intervals 93 to 97%, size 3.5 to 6.5%), `conservative` (coverage at least 93%), `biased` (a bias of the
+        order of the standard error is known) or `other` (not a standard error, such as a placebo distribution).
+    claim_note : str
+        What the interval claims instead where it is not `nominal`, and why.
+    coverage_rows : int
+        Rows of a simulated study at which the claim is held.
     """
 
     name: str
@@ -270,6 +307,13 @@ class EstimatorSpec:
     shares_nuisance: bool = False
     cost: Literal["light", "heavy"] = "light"
     version: str = "1"
+    question: str = ""
+    formula: str = ""
+    reading: str = ""
+    example: Example | None = None
+    interval_claim: Literal["nominal", "conservative", "biased", "other"] = "nominal"
+    claim_note: str = ""
+    coverage_rows: int = 1000
 
     def refuse(self, code: str, reason: str, remedy: str) -> Refusal:
         """Return a refusal in this entry's name."""
