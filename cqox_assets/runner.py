@@ -18,7 +18,7 @@ from cqox_assets.numerics.threads import threads_for
 from cqox_assets.result import Effect, EffectEstimate, Failure, Outcome, Refusal, with_provenance
 from cqox_assets.spec import CommonParams, Context, EstimatorSpec, build_params
 from cqox_assets.study import Role, Study, TreatmentKind
-from cqox_assets.suitability import refuse_early, suited_to
+from cqox_assets.suitability import compares_arms, refuse_early, suited_to
 
 _SEVERITY = {Status.PASS: 0, Status.NOT_RUN: 1, Status.WARN: 2, Status.FAIL: 3}
 
@@ -116,7 +116,7 @@ def _run_contrasts(
     spec: EstimatorSpec, study: Study, params: CommonParams, context: Context
 ) -> EffectEstimate | Refusal:
     try:
-        if study.treatment_kind is not TreatmentKind.CATEGORICAL or Role.TREATMENT not in spec.requires:
+        if study.treatment_kind is not TreatmentKind.CATEGORICAL or not compares_arms(spec, study):
             return spec.run(study, params, context)
         answers = {}
         for arm, part in study.contrasts():

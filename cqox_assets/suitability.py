@@ -64,10 +64,17 @@ def refuse_early(spec: EstimatorSpec, study: Study) -> Refusal | None:
         )
     return (
         _refuse_clusters(spec, study)
-        or (_refuse_treatment(spec, study) if Role.TREATMENT in spec.requires else None)
+        or (_refuse_treatment(spec, study) if compares_arms(spec, study) else None)
         or _refuse_lone_clusters(spec, study)
         or _refuse_unequal_strata(spec, study)
     )
+
+
+def compares_arms(spec: EstimatorSpec, study: Study) -> bool:
+    """Whether an entry reads the mapped treatment as arms or doses of its rows, not as a start in time."""
+    if not study.has(Role.TREATMENT) or {Role.UNIT, Role.TIME} & spec.requires:
+        return Role.TREATMENT in spec.requires
+    return Role.TREATMENT in spec.requires | spec.accepts
 
 
 def _refuse_unequal_strata(spec: EstimatorSpec, study: Study) -> Refusal | None:
@@ -94,7 +101,7 @@ def _refuse_unequal_strata(spec: EstimatorSpec, study: Study) -> Refusal | None:
 def _refuse_lone_clusters(spec: EstimatorSpec, study: Study) -> Refusal | None:
     """Refuse an arm within one cluster: how its mean varies between clusters cannot be known."""
     cluster = study.codes(Role.CLUSTER)
-    if cluster is None or not study.arms or Role.TREATMENT not in spec.requires or Role.UNIT in spec.requires:
+    if cluster is None or not study.arms or not compares_arms(spec, study) or Role.UNIT in spec.requires:
         return None
     codes = study.column(Role.TREATMENT)
     for code, arm in enumerate(study.arms):

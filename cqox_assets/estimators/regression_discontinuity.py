@@ -113,8 +113,9 @@ def run(study: Study, params: DiscontinuityParams, context: Context) -> EffectEs
     Parameters
     ----------
     study : Study
-        Outcome, a treatment of two arms or continuous, a running variable; optional cluster, and covariates, which are
-        only tested for jumps of their own. The cutoff is declared or a parameter.
+        Outcome, a running variable, a treatment of two arms or continuous; optional cluster, and covariates, which are
+        only tested for jumps of their own. The cutoff is declared or a parameter. Without a treatment column the side
+        of the cutoff is the treatment.
     params : DiscontinuityParams
     context : Context
 
@@ -153,6 +154,8 @@ def run(study: Study, params: DiscontinuityParams, context: Context) -> EffectEs
             "missing_cutoff", "no cutoff of the running variable is known",
             "state it in study.yaml: cutoff: <number>, or give the parameter cutoff",
         )  # fmt: skip
+    if not study.has(Role.TREATMENT):
+        study = _with_side(study, cutoff)
     design = _design(study, params, cutoff, cluster)
     if isinstance(design, Refusal):
         return design
@@ -182,11 +185,20 @@ def run(study: Study, params: DiscontinuityParams, context: Context) -> EffectEs
 
 
 def _cutoff(study: Study, params: DiscontinuityParams) -> tuple[float | None, list[str]]:
-    """Return the stated cutoff, else the roundest number between the arms if the running variable parts them."""
+    """Return the stated cutoff, else the roundest number between the arms if the running variable parts them.
+
+    Without a treatment a running variable that spans zero is taken as centred at its cutoff, and that is said.
+    """
     stated = params.cutoff if params.cutoff is not None else study.declaration.cutoff
-    if stated is not None or study.treatment_kind is not TreatmentKind.BINARY:
+    if stated is not None:
         return stated, []
-    x, t = study.column(Role.RUNNING_VARIABLE), study.column(Role.TREATMENT)
+    x = study.column(Role.RUNNING_VARIABLE)
+    if not study.has(Role.TREATMENT) and x.min() < 0 < x.max():
+        name = study.name(Role.RUNNING_VARIABLE)
+        return 0.0, [f"No cutoff is stated; '{name}' spans zero, so 0 is taken. State it in study.yaml: cutoff."]
+    if study.treatment_kind is not TreatmentKind.BINARY:
+        return None, []
+    t = study.column(Role.TREATMENT)
     one, zero = x[t == 1], x[t == 0]
     low, high = (zero, one) if zero.max() < one.min() else (one, zero)
     if low.max() >= high.min():
@@ -194,6 +206,15 @@ def _cutoff(study: Study, params: DiscontinuityParams) -> tuple[float | None, li
     found = cutoff_between(float(low.max()), float(high.min()))
     name = study.name(Role.RUNNING_VARIABLE)
     return found, [f"The cutoff {found:g} is where '{name}' parts the arms; study.yaml may state it (cutoff)."]
+
+
+def _with_side(study: Study, cutoff: float) -> Study:
+    """Return the study with the side of the cutoff as its treatment."""
+    above = study.column(Role.RUNNING_VARIABLE) >= cutoff
+    return replace(
+        study.with_column("side of the cutoff", above.astype(float), Role.TREATMENT),
+        arms=(f"below {cutoff:g}", f"{cutoff:g} or above"),
+    )
 
 
 def _design(
@@ -388,8 +409,8 @@ SPEC = EstimatorSpec(
     family="cutoff",
     estimands=(Estimand.LATE,),
     run=run,
-    requires=frozenset({Role.OUTCOME, Role.TREATMENT, Role.RUNNING_VARIABLE}),
-    accepts=frozenset({Role.COVARIATES, Role.CLUSTER}),
+    requires=frozenset({Role.OUTCOME, Role.RUNNING_VARIABLE}),
+    accepts=frozenset({Role.TREATMENT, Role.COVARIATES, Role.CLUSTER}),
     treatment=(TreatmentKind.BINARY, TreatmentKind.CONTINUOUS),
     aliases=("RD", "RDD", "rd_sharp", "rd_fuzzy"),
     invariances=("row_order", "affine_outcome", "relabelled_arms"),
