@@ -43,9 +43,10 @@ def refuse_early(spec: EstimatorSpec, study: Study) -> Refusal | None:
     """Return why an entry cannot run on a study that was suited to it, or None."""
     for role in sorted(spec.requires):
         if not study.has(role):
+            left_out = next((notice for notice in study.notices if notice.startswith(f"{role} with one value")), "")
             return spec.refuse(
                 "missing_role",
-                f"no column plays the role '{role}'",
+                f"no column plays the role '{role}'" + (f": {left_out}" if left_out else ""),
                 f"map it in study.yaml: roles: {{{role}: <column>}}",
             )
     for role in _MUST_HONOUR:
@@ -96,6 +97,18 @@ def _refuse_unequal_strata(spec: EstimatorSpec, study: Study) -> Refusal | None:
         f"the strata of '{study.name(Role.STRATUM)}' have different shares of the arms, so the arms differ by stratum",
         "use an estimator that adjusts for the strata, or unmap the role",
     )
+
+
+def separating_covariates(study: Study) -> list[str]:
+    """Return the covariates that by themselves tell the two arms apart, as people read their names."""
+    if not study.has(Role.COVARIATES) or study.treatment_kind is not TreatmentKind.BINARY:
+        return []
+    x, treated = study.matrix(), study.column(Role.TREATMENT) == 1
+    if treated.all() or not treated.any():
+        return []
+    one, zero = x[treated], x[~treated]
+    apart = (one.min(0) > zero.max(0)) | (zero.min(0) > one.max(0))
+    return [study.label(name) for name, found in zip(study.names(Role.COVARIATES), apart, strict=True) if found]
 
 
 def _refuse_lone_clusters(spec: EstimatorSpec, study: Study) -> Refusal | None:

@@ -25,6 +25,8 @@ from cqox_assets.spec import CommonParams, Context, EstimatorSpec
 from cqox_assets.study import Role, Study, TreatmentKind
 
 _FEWEST_ROWS = 8
+# Beyond this share of the bandwidth the limit at the cutoff is extrapolated; even a coarse running variable is nearer.
+_WIDEST_GAP = 0.5
 
 
 @dataclass(frozen=True)
@@ -169,6 +171,7 @@ def run(study: Study, params: DiscontinuityParams, context: Context) -> EffectEs
             f"{min(jump.rows)} rows lie within {h:.4g} of the cutoff on one side, {_FEWEST_ROWS} are needed; "
             "widen h or deliver rows near the cutoff"
         )
+    _check_gap(design, h)
     density, covariates = _density(design), _covariate_jumps(study, design, recipe)
     rows = _effects(study, params, jump, design)
     return SPEC.estimate(
@@ -238,6 +241,17 @@ def _design(
             "use design: fuzzy, or correct the cutoff or the treatment",
         )  # fmt: skip
     return _Design(x, above, cutoff, sharp and params.design != "fuzzy", sign, cluster)
+
+
+def _check_gap(design: _Design, h: float) -> None:
+    """Refuse where the nearest rows of a side are so far from the cutoff that the limit would be extrapolated."""
+    for side, word in ((design.above, "at or above"), (~design.above, "below")):
+        nearest = float(np.abs(design.x[side]).min())
+        if nearest > _WIDEST_GAP * h:
+            raise FewNearCutoffError(
+                f"the nearest row {word} the cutoff {design.cutoff:g} is {nearest:.4g} away, with a bandwidth of "
+                f"{h:.4g}; correct the cutoff, or deliver rows near it"
+            )
 
 
 def _recipe(params: DiscontinuityParams, cluster: np.ndarray | None) -> Recipe:
