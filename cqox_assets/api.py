@@ -147,7 +147,13 @@ def sensitivity(
             f"the question is not about the {estimate.estimand} of {estimate.estimator}",
             f"ask it about {', '.join(spec.applies_to)}",
         )
-    return spec.run(_study(frame, roles, tables), estimate, values, runner_for())
+    from cqox_assets.nuisance.shared import shared_nuisance
+
+    study, catalogue = _study(frame, roles, tables), load_estimators()
+    sharing = estimate.estimator in catalogue and catalogue[estimate.estimator].shares_nuisance
+    held = shared_nuisance(study) if sharing else None
+    context = runner_for(Context(nuisance=held if isinstance(held, Nuisance) else None))
+    return spec.run(study, estimate, values, context)
 
 
 def plan(
