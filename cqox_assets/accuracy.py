@@ -61,8 +61,9 @@ def replications(data: Path, wanted: int) -> Iterator[Replication]:
     names = [f"x{k}" for k in range(1, 26)]
     for number, part in list(ihdp.groupby("replication"))[:wanted]:
         yield Replication(
-            "IHDP", int(str(number)), part[names].astype(float).reset_index(drop=True), part["treatment"].to_numpy(float),
-            part["y_factual"].to_numpy(float), (part["mu1"] - part["mu0"]).to_numpy(float),
+            "IHDP", int(str(number)), part[names].astype(float).reset_index(drop=True),
+            part["treatment"].to_numpy(float), part["y_factual"].to_numpy(float),
+            (part["mu1"] - part["mu0"]).to_numpy(float),
         )  # fmt: skip
     covariates = pd.read_parquet(data / "acic2016_x.parquet").set_index("unit")
     encoded = pd.get_dummies(covariates, drop_first=True, dtype=float).astype(float)
