@@ -386,6 +386,8 @@ class SensitivitySpec:
 
     `applies_to` holds estimator names or estimands; empty means every estimate. `informs_in_trial`: the question is
     about unmeasured causes of the treatment, so in a declared trial its answer informs and does not hold.
+    `most`: how many estimates are asked about, in the order of the method plan; None asks about all. `budget_seconds`:
+    wall time that the question may take for all of them together.
     """
 
     name: str
@@ -394,6 +396,8 @@ class SensitivitySpec:
     run: Callable[[Study, "EffectEstimate", Any, Context], SensitivityResult | Refusal]
     applies_to: tuple[str, ...] = ()
     informs_in_trial: bool = False
+    most: int | None = None
+    budget_seconds: float | None = None
     reference: str = ""
     params: type[CommonParams] = CommonParams
     cost: Literal["light", "heavy"] = "light"
