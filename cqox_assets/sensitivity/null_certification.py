@@ -22,7 +22,6 @@ from cqox_assets.sensitivity._refit import (
 from cqox_assets.spec import Context, SensitivitySpec
 from cqox_assets.study import Role, Study
 
-
 _ENOUGH = 40
 
 
