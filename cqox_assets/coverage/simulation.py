@@ -138,6 +138,11 @@ class Record:
             self.refused + other.refused, self.warned + other.warned,
         )  # fmt: skip
 
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        # asdict would rebuild a Counter from pairs, which counts the pairs.
+        return asdict(replace(self, refused=dict(self.refused), warned=dict(self.warned)))  # type: ignore[arg-type]
+
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "Record":
         """Rebuild a record from its plain values."""
@@ -252,7 +257,7 @@ class Journal:
         """Keep a finished block."""
         self._done.setdefault(block.key, {}).update(records)
         if self.path is not None:
-            row = {"code": code_digest(), "block": block.key, "records": {n: asdict(r) for n, r in records.items()}}
+            row = {"code": code_digest(), "block": block.key, "records": {n: r.to_json() for n, r in records.items()}}
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row, allow_nan=False) + "\n")
