@@ -148,15 +148,22 @@ Run = Callable[[Study, Any, Context], EffectEstimate | Refusal]
 ASSUMPTIONS: Mapping[str, Assumption] = {
     item.name: item
     for item in (
-        Assumption("random_assignment", "Treatment was assigned at random.", True, ("raw_smd",)),
+        Assumption("random_assignment", "Treatment was assigned at random.", True, ("raw_smd", "assignment_p")),
         Assumption("no_interference", "One unit's treatment does not change another unit's outcome."),
         Assumption("unconfoundedness", "Given the covariates, treatment is as good as random."),
         Assumption("positivity", "Every unit could have had either treatment.", True, ("overlap",)),
         Assumption(
             "propensity_model", "The propensity model balances the covariates.", True, ("adjusted_smd", "weight_range")
         ),
-        Assumption("outcome_model", "The outcome model is right on average over the target units."),
-        Assumption("linearity", "Outcome depends linearly on treatment and covariates, with one common effect."),
+        Assumption(
+            "outcome_model", "The outcome model is right on average over the target units.", True, ("specification_p",)
+        ),
+        Assumption(
+            "linearity",
+            "Outcome depends linearly on treatment and covariates, with one common effect.",
+            True,
+            ("specification_p",),
+        ),
         Assumption(
             "common_effect", "The effect is the same for all units; else a variance-weighted average is estimated."
         ),

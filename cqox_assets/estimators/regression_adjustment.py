@@ -1,13 +1,15 @@
 """Regression adjustment with all treatment-covariate interactions (Lin 2013): an average effect that may vary."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from cqox_assets.diagnostics.balance import balance_table, worst_difference
+from cqox_assets.diagnostics.specification import reset_test
 from cqox_assets.errors import CatalogError
+from cqox_assets.measures import Diagnostic
 from cqox_assets.numerics.inference import influence_std_error, wald
 from cqox_assets.numerics.linear import LinearFit, dropped_names, independent_columns, with_constant
 from cqox_assets.numerics.sample import (
@@ -107,7 +109,8 @@ def run(study: Study, params: RegressionAdjustmentParams, context: Context) -> E
     balance = balance_table(study)
     raw, worst = worst_difference(balance, "before")
     return SPEC.estimate(
-        study, [effect], inference=_words(kind, cluster), diagnostics=[SPEC.judge(study, "raw_smd", raw, worst)],
+        study, [effect], inference=_words(kind, cluster),
+        diagnostics=[SPEC.judge(study, "raw_smd", raw, worst), _specification(study, fit, cluster)],
         tables={"balance": balance, "unit_effects": _unit_effects(fit, names, centred, 1 + len(listed))},
         notices=notices,
     )  # fmt: skip
@@ -181,6 +184,14 @@ def _effect_slopes(fit: LinearFit, covariates: int) -> np.ndarray:
     return full[2 + covariates :]
 
 
+def _specification(study: Study, fit: LinearFit, cluster: np.ndarray | None) -> Diagnostic:
+    test = reset_test(fit, cluster)
+    if test is None:
+        words = "the model is saturated, or the rows are too few to add terms"
+        return replace(SPEC.judge(study, "specification_p", None, words), applies=False)
+    return SPEC.judge(study, "specification_p", *test)
+
+
 def _unit_effects(fit: LinearFit, names: list[str], centred: np.ndarray, term: int) -> pd.DataFrame:
     full = np.zeros(len(names))
     full[fit.kept] = fit.coef
@@ -200,9 +211,10 @@ SPEC = EstimatorSpec(
         "Lin 2013, doi:10.1214/12-AOAS583",
         "Negi & Wooldridge 2021, doi:10.1080/07474938.2020.1824732",
     ),
-    diagnostics=("raw_smd",),
+    diagnostics=("raw_smd", "specification_p"),
     tables=("balance", "unit_effects"),
     truths=("randomised_trial", "confounded_linear", "weighted_sample", "clustered_trial", "three_arms", "null_effect"),
+    breaks=("confounded_smooth",),
     oracle=("regression_adjustment",),
     applicable=lambda study: (
         (True, "adjusts for covariates separately in each arm, so the effect may vary", 0.7)
