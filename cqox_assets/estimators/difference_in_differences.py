@@ -36,7 +36,7 @@ from cqox_assets.numerics.two_way import (
     placebo_spread,
 )
 from cqox_assets.result import Effect, EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study, TreatmentKind
 
 _TWO_BY_TWO = ("interaction_ols", "first_difference", "cell_means")
@@ -363,4 +363,21 @@ SPEC = EstimatorSpec(
     oracle=("did_2x2", "did_twfe", "event_study_twfe", "callaway_santanna"),
     applicable=_applicable,
     params=DifferenceInDifferencesParams,
+    question="How much more did the outcome change among the treated than among those not (yet) treated?",
+    formula=r"\mathrm{ATT}(g, t) = E[y_t - y_{g-1} \mid G = g] - E[y_t - y_{g-1} \mid \text{comparison}],\qquad"
+    r" \hat\theta = \sum_{g \le t} w_{g}\, \widehat{\mathrm{ATT}}(g, t)",
+    reading="It rests on parallel trends: without treatment both would have changed alike. The event study shows the "
+    "leads, and pretrend_p tests them; a large p does not prove the assumption. With staggered starts prefer "
+    "callaway_santanna to twfe, which may weigh effects negatively. Fewer than about ten treated clusters are few.",
+    coverage_rows=2000,
+    example=Example(
+        data="tests/oracle/data/mpdta.csv",
+        roles={
+            "outcome": "lemp",
+            "unit": "countyreal",
+            "time": "year",
+            "cohort": "first_treat",
+            "covariates": ["lpop"],
+        },
+    ),
 )

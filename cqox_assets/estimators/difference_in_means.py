@@ -14,7 +14,7 @@ from cqox_assets.numerics.inference import wald
 from cqox_assets.numerics.linear import LinearFit, fit_linear, with_constant
 from cqox_assets.numerics.sample import check_arms, check_clusters, choose_covariance, degrees_of_freedom, words_of
 from cqox_assets.result import Effect, EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study
 
 
@@ -168,4 +168,18 @@ SPEC = EstimatorSpec(
         else (True, "compares the arms as they are; a benchmark where assignment was not random", 0.3)
     ),
     params=DifferenceInMeansParams,
+    question="How much higher is the outcome, on average, among those who were given the treatment at random?",
+    formula=r"\hat\tau = \bar y_1 - \bar y_0,\qquad"
+    r" \hat\tau_{\mathrm{CUPED}} = \hat\tau - \hat\theta' (\bar x_1 - \bar x_0)",
+    reading="In a trial the difference is the effect, and nothing else is assumed. A small assignment_p says that "
+    "the arms differed before treatment: then the difference mixes the effect with who was treated, and no sample "
+    "size helps.",
+    example=Example(
+        data="data/policy/2025-01/lalonde_nsw.csv",
+        roles={
+            "outcome": "re78",
+            "treatment": "treat",
+            "covariates": ["age", "education", "black", "hispanic", "married", "nodegree", "re74", "re75"],
+        },
+    ),
 )

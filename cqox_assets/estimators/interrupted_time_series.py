@@ -10,7 +10,7 @@ from cqox_assets.errors import CatalogError, CqoxError
 from cqox_assets.numerics.inference import wald
 from cqox_assets.numerics.time_series import SeriesError, SeriesFit, fit_series, seasonal_terms
 from cqox_assets.result import Effect, EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study, TreatmentKind
 
 _LEAST = 4
@@ -320,4 +320,15 @@ SPEC = EstimatorSpec(
     oracle=("its",),
     applicable=_applicable,
     params=InterruptedTimeSeriesParams,
+    question="Did the level or the slope of a series change when the intervention started?",
+    formula=r"g(E[y_t]) = \beta_0 + \beta_1 t + \beta_2\, 1[t \ge T] + \beta_3\, 1[t \ge T] (t - T) + s_t + x_t'\gamma",
+    reading="The answer compares with the old trend going on, so anything else that happened at that time counts as "
+    "the effect. Let seasons in where there are any; a Durbin-Watson statistic far from 2 says that the series "
+    "wanders by itself. Short series tell little about slopes.",
+    coverage_rows=240,
+    example=Example(
+        data="tests/oracle/data/sicily_its.csv",
+        roles={"outcome": "aces", "treatment": "smokban", "time": "time"},
+        params={"family": "quasi_poisson", "seasonality": "harmonic"},
+    ),
 )

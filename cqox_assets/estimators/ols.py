@@ -23,7 +23,7 @@ from cqox_assets.numerics.sample import (
     words_of,
 )
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study, TreatmentKind
 
 
@@ -200,4 +200,19 @@ SPEC = EstimatorSpec(
         else (True, "without covariates it equals the difference in means", 0.2)
     ),
     params=OlsParams,
+    question="How much does the outcome differ between the arms when the covariates are held fixed, by one straight "
+    "model?",
+    formula=r"y_i = \alpha + \tau d_i + x_i'\beta + u_i,\qquad"
+    r" \hat V = (X'X)^{-1} \Bigl(\sum_i \hat u_i^2 x_i x_i'\Bigr) (X'X)^{-1} \frac{n}{n-k}",
+    reading="Read the coefficient as the effect only if everything that drives both treatment and outcome is among "
+    "the covariates. Where effects differ between units it is an average weighted by how uncertain treatment is "
+    "given the covariates, not the average effect. A small specification_p says that the straight lines do not fit.",
+    example=Example(
+        data="data/policy/2025-01/lalonde_nsw.csv",
+        roles={
+            "outcome": "re78",
+            "treatment": "treat",
+            "covariates": ["age", "education", "black", "hispanic", "married", "nodegree", "re74", "re75"],
+        },
+    ),
 )

@@ -23,7 +23,7 @@ from cqox_assets.numerics.sample import (
     words_of,
 )
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study
 
 _SUPERPOPULATION = "HC0_superpopulation"
@@ -222,4 +222,18 @@ SPEC = EstimatorSpec(
         else (True, "without covariates it equals the difference in means", 0.2)
     ),
     params=RegressionAdjustmentParams,
+    question="What is the average effect when each arm has its own regression on the covariates?",
+    formula=r"y_i = \alpha + \tau d_i + (x_i - \bar x)'\beta + d_i (x_i - \bar x)'\gamma + u_i",
+    reading="In a trial it is never less precise than the difference in means in large samples, whatever the "
+    "outcome's true form. Without randomisation it rests on the straight line of each arm: look at specification_p, "
+    "and at raw_smd for how far the lines must be extended. Its interval is for the population that the rows were "
+    "drawn from.",
+    example=Example(
+        data="data/policy/2025-01/lalonde_nsw.csv",
+        roles={
+            "outcome": "re78",
+            "treatment": "treat",
+            "covariates": ["age", "education", "black", "hispanic", "married", "nodegree", "re74", "re75"],
+        },
+    ),
 )
