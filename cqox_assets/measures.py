@@ -162,6 +162,20 @@ MEASURES: Mapping[str, Measure] = {
             reference="Austin 2009, doi:10.1002/sim.3697",
         ),
         Measure(
+            "assignment_p", "Assignment at random",
+            "p-value of the test that the covariates do not tell who was treated", "above", 0.01,
+            meaning="The covariates tell who was treated, so assignment was not random, or it went wrong.",
+            remedy="Use an estimator that adjusts for the covariates, and find out how units came into their arms.",
+            reference="Hansen & Bowers 2008, doi:10.1214/08-STS254",
+        ),
+        Measure(
+            "specification_p", "Linear model", "p-value of Ramsey's test that the regression needs no bends", "above",
+            0.01, meaning="The outcome bends or interacts where the regression is straight; what it adjusts for may be "
+            "adjusted for wrongly.",
+            remedy="Use an estimator with flexible outcome models (aipw, double_ml), or map squares and products.",
+            reference="Ramsey 1969, doi:10.1111/j.2517-6161.1969.tb00796.x",
+        ),
+        Measure(
             "vif", "Variance inflation", "largest variance inflation factor of the covariates", "below", 10,
             meaning="Covariates are almost linear combinations of one another.",
             remedy="Leave out one of the named covariates; the effect is still estimable, its adjustment is noisy.",

@@ -148,15 +148,22 @@ Run = Callable[[Study, Any, Context], EffectEstimate | Refusal]
 ASSUMPTIONS: Mapping[str, Assumption] = {
     item.name: item
     for item in (
-        Assumption("random_assignment", "Treatment was assigned at random.", True, ("raw_smd",)),
+        Assumption("random_assignment", "Treatment was assigned at random.", True, ("raw_smd", "assignment_p")),
         Assumption("no_interference", "One unit's treatment does not change another unit's outcome."),
         Assumption("unconfoundedness", "Given the covariates, treatment is as good as random."),
         Assumption("positivity", "Every unit could have had either treatment.", True, ("overlap",)),
         Assumption(
             "propensity_model", "The propensity model balances the covariates.", True, ("adjusted_smd", "weight_range")
         ),
-        Assumption("outcome_model", "The outcome model is right on average over the target units."),
-        Assumption("linearity", "Outcome depends linearly on treatment and covariates, with one common effect."),
+        Assumption(
+            "outcome_model", "The outcome model is right on average over the target units.", True, ("specification_p",)
+        ),
+        Assumption(
+            "linearity",
+            "Outcome depends linearly on treatment and covariates, with one common effect.",
+            True,
+            ("specification_p",),
+        ),
         Assumption(
             "common_effect", "The effect is the same for all units; else a variance-weighted average is estimated."
         ),
@@ -281,6 +288,10 @@ class EstimatorSpec:
         order of the standard error is known) or `other` (not a standard error, such as a placebo distribution).
     claim_note : str
         What the interval claims instead where it is not `nominal`, and why.
+    claim_bias : float
+        Largest bias in standard deviations of the estimate; 0.1 unless the claim is `biased`.
+    claim_coverage : tuple of two floats, optional
+        Least and largest coverage of 95% intervals; by default what `interval_claim` says.
     coverage_rows : int
         Rows of a simulated study at which the claim is held.
     """
@@ -313,7 +324,16 @@ class EstimatorSpec:
     example: Example | None = None
     interval_claim: Literal["nominal", "conservative", "biased", "other"] = "nominal"
     claim_note: str = ""
+    claim_bias: float = 0.1
+    claim_coverage: tuple[float, float] | None = None
     coverage_rows: int = 1000
+
+    @property
+    def coverage_limits(self) -> tuple[float, float]:
+        """Least and largest coverage of 95% intervals that the entry is held to."""
+        if self.claim_coverage is not None:
+            return self.claim_coverage
+        return (0.93, 0.97) if self.interval_claim == "nominal" else (0.93, 1.0)
 
     def refuse(self, code: str, reason: str, remedy: str) -> Refusal:
         """Return a refusal in this entry's name."""

@@ -13,7 +13,7 @@ from cqox_assets.numerics.inference import influence_std_error, wald
 from cqox_assets.numerics.sample import check_arms, check_clusters, collinear_notice
 from cqox_assets.numerics.standardise import fit_outcome, on_scale, standardised_mean
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study
 
 
@@ -138,4 +138,17 @@ SPEC = EstimatorSpec(
         else (True, "without covariates it equals the difference in means", 0.2)
     ),
     params=GComputationParams,
+    question="What would the mean outcome be if everyone, or no one, were treated?",
+    formula=r"\hat\tau = \frac{1}{n} \sum_i \bigl(\hat m_1(x_i) - \hat m_0(x_i)\bigr),\qquad"
+    r" \hat m_d(x) = \hat E[y \mid d, x]",
+    reading="The answer is as good as the outcome model, also where an arm has few units like those it predicts for. "
+    "Compare with ipw, which models treatment instead, and with aipw, which needs only one of the two to be right.",
+    example=Example(
+        data="data/policy/2025-01/lalonde_nsw.csv",
+        roles={
+            "outcome": "re78",
+            "treatment": "treat",
+            "covariates": ["age", "education", "black", "hispanic", "married", "nodegree", "re74", "re75"],
+        },
+    ),
 )

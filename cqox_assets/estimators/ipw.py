@@ -19,7 +19,7 @@ from cqox_assets.numerics.linear import with_constant
 from cqox_assets.numerics.logit import fit_logit
 from cqox_assets.numerics.scores import balancing_weights, hajek_contrast, horvitz_thompson_contrast, inside_support
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study
 
 _OVERLAP_LIMIT = 0.9
@@ -252,4 +252,18 @@ SPEC = EstimatorSpec(
         0.7,
     ),
     params=IpwParams,
+    question="What would the arms' means be if everyone were weighted to look like the whole population?",
+    formula=r"\hat\tau = \frac{\sum_i d_i y_i / \hat e_i}{\sum_i d_i / \hat e_i}"
+    r" - \frac{\sum_i (1 - d_i) y_i / (1 - \hat e_i)}{\sum_i (1 - d_i) / (1 - \hat e_i)}",
+    reading="Everything rests on the model of who is treated. Look at adjusted_smd after weighting, at the effective "
+    "sample size and at the largest weight: a few heavy units make the answer theirs. Overlap weights (estimand ATO) "
+    "or a trim are remedies, for another population.",
+    example=Example(
+        data="data/policy/2025-01/lalonde_nsw.csv",
+        roles={
+            "outcome": "re78",
+            "treatment": "treat",
+            "covariates": ["age", "education", "black", "hispanic", "married", "nodegree", "re74", "re75"],
+        },
+    ),
 )

@@ -25,7 +25,7 @@ from cqox_assets.numerics.pairing import greedy_pairs, optimal_pairs
 from cqox_assets.numerics.propensity import PropensityScores, propensity_scores, within_trim
 from cqox_assets.numerics.sample import check_arms
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study
 
 _LISTED_PAIRS = 200_000
@@ -337,4 +337,20 @@ SPEC = EstimatorSpec(
         else (False, "needs covariates to match on", 0.0)
     ),
     params=PropensityMatchingParams,
+    question="How do the treated compare with the untreated who were as likely to be treated?",
+    formula=r"\hat\tau_{ATT} = \frac{1}{n_1} \sum_{d_i = 1}"
+    r" \Bigl(y_i - \frac{1}{|M_i|} \sum_{j \in M_i} y_j\Bigr),"
+    r"\qquad M_i = \{j : d_j = 0,\ |\ell_j - \ell_i|\ \text{smallest}\}",
+    reading="Read balance first: adjusted_smd below 0.1 for every covariate, matched_share near one. Units without a "
+    "match are left out, so the effect is that of the matched. One neighbour is simple and noisy; matching on "
+    "several covariates at once (mahalanobis) needs bias_adjustment.",
+    coverage_rows=2000,
+    example=Example(
+        data="data/policy_psid/2025-01/lalonde_psid.csv",
+        roles={
+            "outcome": "re78",
+            "treatment": "treat",
+            "covariates": ["age", "education", "black", "hispanic", "married", "nodegree", "re74", "re75"],
+        },
+    ),
 )

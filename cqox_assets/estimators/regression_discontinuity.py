@@ -21,7 +21,7 @@ from cqox_assets.numerics.inference import wald
 from cqox_assets.numerics.local_polynomial import FewNearCutoffError, Residuals, Side, fit_local
 from cqox_assets.numerics.sample import check_clusters
 from cqox_assets.result import Effect, EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study, TreatmentKind
 
 _FEWEST_ROWS = 8
@@ -442,4 +442,15 @@ SPEC = EstimatorSpec(
     oracle=("rd_sharp", "rd_fuzzy", "rd_density_test"),
     applicable=_applicable,
     params=DiscontinuityParams,
+    question="What does the treatment do to those who are right at the cutoff that decides it?",
+    formula=r"\hat\tau = \lim_{r \downarrow c} \hat m(r) - \lim_{r \uparrow c} \hat m(r),\quad"
+    r" \hat m \text{ local linear in } h_{\mathrm{MSE}},\qquad \hat\tau_{\mathrm{fuzzy}} = \hat\tau_y / \hat\tau_d",
+    reading="The effect is that at the cutoff and nowhere else. Read density_p (did units choose their side?) and "
+    "covariate_continuity_p before the effect. The interval is the robust, bias-corrected one: it is not centred on "
+    "the estimate.",
+    example=Example(
+        data="data/finance/2025-01/loans.csv",
+        roles={"outcome": "result_eur", "treatment": "lower_rate", "running_variable": "credit_score"},
+        params={"cutoff": 650.0},
+    ),
 )

@@ -12,7 +12,7 @@ from cqox_assets.numerics.panel import Panel, PanelError, complete_units, withou
 from cqox_assets.numerics.panel_timing import read_panel
 from cqox_assets.numerics.simplex import nested_importance, simplex_weights, synthetic_did
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study, TreatmentKind
 
 
@@ -271,4 +271,21 @@ SPEC = EstimatorSpec(
     oracle=("synthetic_control", "synthetic_did"),
     applicable=_applicable,
     params=SyntheticControlParams,
+    question="What would the one treated unit have done without treatment, judged by a mix of others that moved like "
+    "it?",
+    formula=r"\hat\tau_t = y_{1t} - \sum_j \hat w_j y_{jt},\qquad \hat w = \arg\min_{w \ge 0,\, \sum_j w_j = 1}"
+    r" (x_1 - X_0 w)' V (x_1 - X_0 w)",
+    reading="Look at the gaps before treatment: without a close fit there, the gap afterwards says nothing. The "
+    "p-value is the rank of the treated unit among placebo units, so it cannot be smaller than one over their "
+    "number. A few donors with weight are normal and should make sense.",
+    interval_claim="other",
+    claim_note="The standard error is the spread of placebo effects on the donors, and the p-value their rank: both "
+    "hold where the treated unit could have been any of the units, and the p-value is at least one over their "
+    "number.",
+    claim_coverage=(0.92, 0.98),
+    example=Example(
+        data="tests/oracle/data/prop99.csv",
+        roles={"outcome": "cigsale", "unit": "state", "time": "year"},
+        params={"treated_unit": "California", "treatment_time": 1989.0},
+    ),
 )
