@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,7 +11,11 @@ from cqox_assets.numerics.forest_line import LinearPart
 from cqox_assets.numerics.forest_rows import ForestRows
 from cqox_assets.numerics.threads import workers_for
 
+if TYPE_CHECKING:
+    from cqox_assets.numerics.forest_kernels import Trees
+
 _BLOCK = 4096
+_DEPTHS = 4
 
 
 @dataclass(frozen=True)
@@ -74,9 +79,7 @@ class ForestFit:
 class _Kind:
     """Trees of one kind, and what they say of every row."""
 
-    nodes: np.ndarray
-    leaves: np.ndarray
-    levels: np.ndarray
+    trees: "Trees"
     coef: np.ndarray
     theta: np.ndarray
     noise: np.ndarray
@@ -123,19 +126,33 @@ def fit_forest(
     neighbourhood's mean, which standard errors do not show; the linear part takes most of that bias away (after
     Friedberg et al. 2021, doi:10.1080/10618600.2020.1831930).
     """
+    from cqox_assets.numerics.forest_kernels import Rows, Rule, Trees, grow_trees, start_of
+
     settings = settings or ForestSettings()
     rows = ForestRows.of(x, t, y, weight, cluster)
     scale = float(np.sqrt(np.average(rows.y**2, weights=rows.weight))) or 1.0
     rows.y[:] /= scale
     size = settings.rows or rows_per_tree(int((rows.weight > 0).sum()))
+    data = Rows(rows.codes, rows.t, rows.y, rows.weight)
     line = LinearPart.of(rows) if settings.linear == "auto" and settings.trees >= 4 else None
     unseen = np.zeros((len(t), settings.pairs), np.uint8)
-    used = np.zeros((settings.pairs, 4, x.shape[1]), np.int64)
+    used = np.zeros((settings.pairs, _DEPTHS, x.shape[1]), np.int64)
     counts = [settings.trees] if line is None else [settings.trees - settings.trees // 2, settings.trees // 2]
     kinds = [_empty(rows, settings, trees, size, linear=place == 1) for place, trees in enumerate(counts)]
+    p = x.shape[1]
+    rule = Rule(size, min(p, settings.tries or int(np.sqrt(p)) + 20), settings.min_leaf, settings.balance)
 
     def grow(pair: int) -> None:
-        _grow_pair(rows, settings, kinds, size, line, pair, unseen, used[pair])
+        state = start_of(settings.seed % 2**62, pair)
+        halves = _halves(rows, state, unseen[:, pair])
+        if line is not None:
+            kinds[1].coef[pair] = line.fit(halves)
+        for g, half in enumerate(halves):
+            for kind in kinds:
+                trees = Trees(*(part[pair, g] for part in kind.trees))
+                grow_trees(
+                    data, rows.line, kind.coef[pair, g], half, rows.starts, rows.stops, rule, state, trees, used[pair]
+                )
 
     def walk(first: int) -> None:
         _walk(rows, kinds, unseen, first, min(first + _BLOCK, len(t)))
@@ -144,7 +161,7 @@ def fit_forest(
     _each(grow, range(settings.pairs), workers)
     _each(walk, range(0, len(t), _BLOCK), workers)
     effect, variance, share = _mixed(rows, kinds, settings.pairs)
-    counted = (used.sum(axis=0) / np.arange(1, 5)[:, None] ** 2).sum(axis=0)
+    counted = (used.sum(axis=0) / np.arange(1, _DEPTHS + 1)[:, None] ** 2).sum(axis=0)
     return ForestFit(
         rows.restored(effect * scale),
         rows.restored(np.sqrt(variance) * scale),
@@ -155,65 +172,42 @@ def fit_forest(
 
 
 def _empty(rows: ForestRows, settings: ForestSettings, trees: int, size: int, *, linear: bool) -> _Kind:
+    from cqox_assets.numerics.forest_kernels import MOMENTS, Trees
+
     largest = int((rows.stops - rows.starts).max())
     room = 2 * max((size + 2 * largest) // 2 // settings.min_leaf, 1) + 1
     shape, n = (settings.pairs, 2, trees, room), len(rows.t)
-    width = rows.line.shape[1] + 1 if linear else 0
-    return _Kind(
-        np.zeros(shape, np.int64), np.zeros((*shape, 4)), np.zeros(shape[:3], np.int64), np.zeros((settings.pairs, 2, width)),
-        np.zeros(n), np.zeros(n), np.zeros((n, settings.pairs)),
-    )  # fmt: skip
+    grown = Trees(np.zeros(shape, np.int64), np.zeros((*shape, MOMENTS)), np.zeros(shape[:3], np.int64))
+    coef = np.zeros((settings.pairs, 2, rows.line.shape[1] + 1 if linear else 0))
+    return _Kind(grown, coef, np.zeros(n), np.zeros(n), np.zeros((n, settings.pairs)))
 
 
-def _grow_pair(
-    rows: ForestRows,
-    settings: ForestSettings,
-    kinds: list[_Kind],
-    size: int,
-    line: LinearPart | None,
-    pair: int,
-    unseen: np.ndarray,
-    used: np.ndarray,
-) -> None:
-    """Draw a pair of half-samples and grow the trees of both."""
-    from cqox_assets.numerics.forest_kernels import grow_trees, halve, start_of
+def _halves(rows: ForestRows, state: np.ndarray, unseen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a pair of half-samples of blocks; `unseen` receives the one that each row is not in."""
+    from cqox_assets.numerics.forest_kernels import halve
 
-    state = start_of(settings.seed % 2**62, pair)
     blocks = len(rows.starts)
     order = halve(blocks, state)
-    halves = (order[: blocks // 2], order[blocks // 2 :])
-    inside = np.zeros(blocks, np.uint8)
-    inside[halves[1]] = 1
-    unseen[:, pair] = 1 - inside[rows.block]
-    p = rows.codes.shape[1]
-    if line is not None:
-        kinds[1].coef[pair] = line.fit(halves)
-    tries = min(p, settings.tries or int(np.sqrt(p)) + 20)
-    for g, half in enumerate(halves):
-        for kind in kinds:
-            grow_trees(
-                rows.codes, rows.t, rows.y, rows.weight, rows.line, kind.coef[pair, g], half, rows.starts, rows.stops,
-                size, tries, settings.min_leaf, settings.balance, state, kind.nodes[pair, g], kind.leaves[pair, g],
-                kind.levels[pair, g], used,
-            )  # fmt: skip
+    first, second = order[: blocks // 2], order[blocks // 2 :]
+    inside = np.ones(blocks, np.uint8)
+    inside[second] = 0
+    unseen[:] = inside[rows.block]
+    return first, second
 
 
 def _walk(rows: ForestRows, kinds: list[_Kind], unseen: np.ndarray, first: int, last: int) -> None:
     """Average the trees at some rows; the linear part is added back."""
-    from cqox_assets.numerics.forest_kernels import average
+    from cqox_assets.numerics.forest_walk import average
 
-    pairs = unseen.shape[1]
+    here = slice(first, last)
     for kind in kinds:
-        average(
-            rows.codes[first:last], unseen[first:last], kind.nodes, kind.leaves, kind.levels,
-            kind.theta[first:last], kind.noise[first:last], kind.parts[first:last],
-        )  # fmt: skip
+        average(rows.codes[here], unseen[here], kind.trees, kind.theta[here], kind.noise[here], kind.parts[here])
         if kind.coef.shape[2]:
-            line = np.column_stack([np.ones(last - first), rows.line[first:last]])
+            line = np.column_stack([np.ones(last - first), rows.line[here]])
             both = [line @ kind.coef[:, g].T for g in (0, 1)]
-            effect = np.where(unseen[first:last] == 0, both[0], both[1])
-            kind.theta[first:last] += effect.mean(axis=1)
-            kind.parts[first:last] += effect - effect.sum(axis=1, keepdims=True) / pairs
+            effect = np.where(unseen[here] == 0, both[0], both[1])
+            kind.theta[here] += effect.mean(axis=1)
+            kind.parts[here] += effect - effect.mean(axis=1, keepdims=True)
 
 
 def _mixed(rows: ForestRows, kinds: list[_Kind], pairs: int) -> tuple[np.ndarray, np.ndarray, float]:

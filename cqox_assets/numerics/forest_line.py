@@ -72,7 +72,7 @@ class LinearPart:
     @cached_property
     def total(self) -> np.ndarray:
         """Moments of all rows."""
-        return self.design.T @ self.design
+        return np.asarray(self.design.T @ self.design)
 
     def fit(self, halves: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
         """Return constant and slopes in the blocks of each half-sample, shape (2, q + 1).
