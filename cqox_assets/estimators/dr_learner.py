@@ -1,8 +1,17 @@
 """DR-learner: the doubly robust score of each unit, regressed on its covariates."""
 
 import numpy as np
+import pandas as pd
 
-from cqox_assets.nuisance.learners import LearnerParams, Predicted, check_learner, fit_in_sample, nuisances, report
+from cqox_assets.nuisance.learners import (
+    LearnerParams,
+    Predicted,
+    check_learner,
+    fit_in_sample,
+    nuisances,
+    predict_by_engine,
+    report,
+)
 from cqox_assets.nuisance.models import Data
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
 from cqox_assets.spec import Context, EstimatorSpec
@@ -39,6 +48,11 @@ def run(study: Study, params: LearnerParams, context: Context) -> EffectEstimate
     """
     check_learner(params, _OFFERED)
     held = nuisances(study, params, context)
+    found = predict_by_engine(SPEC, study, params, lambda: _predict(study, params, held))
+    return report(SPEC, study, params, held, found)
+
+
+def _predict(study: Study, params: LearnerParams, held: pd.DataFrame) -> Predicted:
     data = Data.of(study)
     e, m0, m1 = (held[name].to_numpy() for name in ("propensity", "outcome_reference", "outcome_compared"))
     score = m1 - m0 + np.where(data.d == 1, (data.y - m1) / e, -(data.y - m0) / (1 - e))
@@ -47,7 +61,7 @@ def run(study: Study, params: LearnerParams, context: Context) -> EffectEstimate
         effect = folded.mean(score, None, params.chosen, params.learner_params)
     else:
         effect = fit_in_sample(data, data.x, score, np.ones(len(score), dtype=bool), [data.x], params)[0]
-    return report(SPEC, study, params, held, Predicted(effect))
+    return Predicted(effect)
 
 
 SPEC = EstimatorSpec(

@@ -9,6 +9,7 @@ from cqox_assets.nuisance.learners import (
     fit_in_sample,
     nuisances,
     parametric,
+    predict_by_engine,
     report,
 )
 from cqox_assets.nuisance.models import Data
@@ -46,7 +47,8 @@ def run(study: Study, params: LearnerParams, context: Context) -> EffectEstimate
     """
     check_learner(params, _OFFERED)
     held = nuisances(study, params, context)
-    return report(SPEC, study, params, held, _predict(study, params, held))
+    found = predict_by_engine(SPEC, study, params, lambda: _predict(study, params, held))
+    return report(SPEC, study, params, held, found)
 
 
 def _predict(study: Study, params: LearnerParams, held: pd.DataFrame) -> Predicted:

@@ -1,5 +1,6 @@
 """One place that decides how many threads linear algebra may use."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,3 +21,10 @@ def threads_for(rows: int) -> Iterator[None]:
 
     with threadpool_limits(1):
         yield
+
+
+def workers_for(rows: int) -> int:
+    """Return how many threads of our own compiled kernels may run: one below 20,000 rows, else one per CPU."""
+    if rows < ONE_THREAD_BELOW:
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
