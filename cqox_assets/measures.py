@@ -207,6 +207,34 @@ MEASURES: Mapping[str, Measure] = {
             reference="Cole & Hernan 2008, doi:10.1093/aje/kwn164",
         ),
         Measure(
+            "treatment_variation", "Variation of the treatment",
+            "share of the treatment's variance that the covariates leave unexplained, out of fold", "above", 0.1, 0.01,
+            meaning="The covariates all but determine the treatment, so little of it is left to compare.",
+            remedy="Leave out covariates that the treatment decides or that decide it without touching the outcome.",
+            reference="Chernozhukov et al. 2018, doi:10.1111/ectj.12097",
+        ),
+        Measure(
+            "dose_balance", "Balance of the dose",
+            "largest weighted correlation of the dose with a covariate, after weighting by marginal over conditional "
+            "density", "below", 0.1, 0.25, meaning="The weighted dose still goes with covariates.",
+            remedy="Use another learner for the dose, leave out extreme doses, or raise ratio_limit.",
+            reference="Zhu, Coffman & Ghosh 2015, doi:10.1515/jci-2014-0022",
+        ),
+        Measure(
+            "dose_overlap", "Overlap along the dose",
+            "share of pairs of unit and dose on the curve where the dose is one that units like it received", "above",
+            0.8, 0.5, meaning="Much of the curve is extrapolation: units like these never received such doses.",
+            remedy="Restrict the study to comparable units, or read the curve only where few units are extrapolated.",
+            reference="Hirano & Imbens 2004, doi:10.1002/0470090456.ch7",
+        ),
+        Measure(
+            "rows_near_dose", "Rows near each dose",
+            "effective number of rows, weights counted, that the curve rests on where it rests on fewest", "above", 20, 5,
+            meaning="A part of the curve rests on very few rows.",
+            remedy="Read the curve where doses are common, widen the bandwidth, or deliver more rows.",
+            reference="Kennedy, Ma, McHugh & Small 2017, doi:10.1111/rssb.12212",
+        ),
+        Measure(
             "matched_share", "Matched share", "matched treated units over treated units", "above", 0.8, 0.5,
             meaning="Many treated units found no match, so the answer is about a part of them.",
             remedy="Widen the caliper or allow replacement, and read the effect as that of the matched.",

@@ -30,6 +30,9 @@ class Estimand(StrEnum):
     TOTAL = "total"
     PROPORTION_MEDIATED = "proportion_mediated"
     SLOPE = "slope"
+    DOSE_CONTRAST = "dose_contrast"
+    DOSE_RESPONSE = "dose_response"
+    OPTIMAL_DOSE = "optimal_dose"
     LEVEL_CHANGE = "level_change"
     SLOPE_CHANGE = "slope_change"
 

@@ -153,6 +153,13 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
         Assumption("unconfoundedness", "Given the covariates, treatment is as good as random."),
         Assumption("positivity", "Every unit could have had either treatment.", True, ("overlap",)),
         Assumption(
+            "dose_positivity",
+            "Every unit could have had every dose of the curve.",
+            True,
+            ("dose_overlap", "rows_near_dose", "dose_balance"),
+        ),
+        Assumption("smooth_curve", "The mean outcome changes smoothly with the dose."),
+        Assumption(
             "propensity_model", "The propensity model balances the covariates.", True, ("adjusted_smd", "weight_range")
         ),
         Assumption(
