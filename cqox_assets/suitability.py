@@ -62,11 +62,12 @@ def refuse_early(spec: EstimatorSpec, study: Study) -> Refusal | None:
             "deliver one row per unit, unmap the role 'unit' in study.yaml if it may be ignored, or use another "
             "estimator",
         )
+    studied = study.studied()  # rows of a target population need neither arm nor outcome
     return (
-        _refuse_clusters(spec, study)
-        or (_refuse_treatment(spec, study) if Role.TREATMENT in spec.requires else None)
-        or _refuse_lone_clusters(spec, study)
-        or _refuse_unequal_strata(spec, study)
+        _refuse_clusters(spec, studied)
+        or (_refuse_treatment(spec, studied) if Role.TREATMENT in spec.requires else None)
+        or _refuse_lone_clusters(spec, studied)
+        or _refuse_unequal_strata(spec, studied)
     )
 
 
