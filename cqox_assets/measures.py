@@ -309,6 +309,14 @@ MEASURES: Mapping[str, Measure] = {
             reference="Aronow & Samii 2017, doi:10.1214/16-AOAS1005",
         ),
         Measure(
+            "target_overlap", "Target units that could have been studied",
+            "share of target units whose chance of being studied lies between the studied's 1st and 99th percentile",
+            "above", 0.8, 0.5, meaning="Much of the target has no studied unit like it, so the answer extrapolates.",
+            remedy="Restrict the target to units like the studied, or leave out the covariate that decides who was "
+            "studied if it does not change the effect.",
+            reference="Stuart et al. 2011, doi:10.1111/j.1467-985X.2010.00673.x",
+        ),
+        Measure(
             "proxy_f", "Strength of the proxies",
             "F statistic of the treatment proxies for the outcome proxies, in their weakest direction", "above", 10,
             meaning="The treatment proxies barely tell the outcome proxies, so the hidden confounder is hardly "

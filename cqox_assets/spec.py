@@ -230,7 +230,7 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
             "selection_positivity",
             "Every unit of the target population could have been studied.",
             True,
-            ("overlap", "effective_sample_size"),
+            ("target_overlap", "effective_sample_size"),
         ),
         Assumption(
             "selection_model",
