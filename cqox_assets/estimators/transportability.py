@@ -222,9 +222,7 @@ def _weight_tables(data: Populations, weights: Weighting | None) -> dict[str, pd
     }
 
 
-def _diagnostics(
-    study: Study, data: Populations, weights: Weighting | None, balance: pd.DataFrame
-) -> list[Diagnostic]:
+def _diagnostics(study: Study, data: Populations, weights: Weighting | None, balance: pd.DataFrame) -> list[Diagnostic]:
     if weights is None:
         words = "the covariates tell studied and target units apart perfectly"
         none = [SPEC.judge(study, name, None, words) for name in ("effective_sample_size", "weight_range")]
@@ -246,9 +244,7 @@ def _diagnostics(
     ]  # fmt: skip
 
 
-def _notices(
-    study: Study, params: TransportabilityParams, data: Populations, weights: Weighting | None
-) -> list[str]:
+def _notices(study: Study, params: TransportabilityParams, data: Populations, weights: Weighting | None) -> list[str]:
     notices = unused_propensity(study, params.treatment_model)
     notices = [text.replace("propensity: known", "treatment_model: known") for text in notices]
     watched = int((~data.studied & np.isfinite(data.outcome)).sum())
@@ -319,5 +315,5 @@ SPEC = EstimatorSpec(
     reading="The effect in the target population if the mapped covariates hold everything that changes the effect and "
     "differs between the populations. Do not trust it when few target units have a studied unit like them: overlap, "
     "effective sample size and the largest weight say so, and the g-formula then extrapolates.",
-    coverage_rows=1000,
+    coverage_rows=2000,
 )

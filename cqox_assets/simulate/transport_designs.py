@@ -1,6 +1,6 @@
 """Designs with a studied and a target population: covariates x0, x1 normal, x2 a coin; outcomes of the target unknown.
 
-The studied are drawn with logit 0.7 x0 - 0.4 x1 + 0.4 x2 - 0.5; tau = 1 + 0.8 x0 - 0.5 x2 and y = x0 + 0.5 x1 + tau d +
+The studied are drawn with logit 0.5 x0 - 0.3 x1 + 0.3 x2 - 0.3; tau = 1 + 0.8 x0 - 0.5 x2 and y = x0 + 0.5 x1 + tau d +
 noise. The target ATE is that of the units not studied, by Gauss-Hermite quadrature; that of the studied is larger.
 """
 
@@ -13,7 +13,7 @@ from cqox_assets.numerics.logit import expit
 from cqox_assets.study import Role, Study
 
 Truth = dict[str, float]
-_SLOPES = (0.7, -0.4, 0.4, -0.5)
+_SLOPES = (0.5, -0.3, 0.3, -0.3)
 _STEEP = (2.5, -1.5, 0.4, -1.5)
 
 
