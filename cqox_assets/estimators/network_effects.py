@@ -93,8 +93,8 @@ def run(study: Study, params: NetworkEffectsParams, context: Context) -> EffectE
     EffectEstimate or Refusal
         Effects direct, indirect, total and overall. Tables `exposure` (per unit: condition, its probability and weight,
         neighbours, treated neighbours), `conditions` (units and probabilities of each), `condition_means`, `balance`.
-        Refused: `missing_edges`, `bad_edges`, `unknown_nodes`, `duplicated_units`, `disconnected_network`, `empty_exposure`,
-        `mixed_clusters`, `bad_propensity`, `network_too_dense`, `resampled_network`.
+        Refused: `missing_edges`, `bad_edges`, `uneven_weights`, `unknown_nodes`, `duplicated_units`, `mixed_clusters`,
+        `disconnected_network`, `empty_exposure`, `bad_propensity`, `network_too_dense`, `resampled_network`.
 
     Raises
     ------

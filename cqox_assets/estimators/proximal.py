@@ -276,7 +276,7 @@ SPEC = EstimatorSpec(
     formula=r"E[y - h(w, d, x) \mid z, d, x] = 0, \quad h = b_0 + b_d d + b_w^\top w + b_x^\top x, \quad "
     r"\hat\tau = \hat b_d \ \text{by two-stage least squares with instruments } z \text{ for } w",
     reading="The effect if the treatment proxies do not touch outcome or outcome proxies, the treatment does not touch "
-    "the outcome proxies, and both vary with the hidden confounder. Compare it with least squares in the table: the gap "
-    "is the confounding that the proxies reveal. Do not trust it when the proxies are weak (proxy_f).",
+    "the outcome proxies, and both vary with the hidden confounder. Compare it with least squares in the table: the "
+    "gap is the confounding that the proxies reveal. Do not trust it when the proxies are weak (proxy_f).",
     coverage_rows=2000,
 )

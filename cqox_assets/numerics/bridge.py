@@ -14,7 +14,6 @@ from cqox_assets.numerics.linear import independent_columns
 from cqox_assets.numerics.sample import CollinearTreatmentError, TooFewRowsError
 
 _NOTHING_LEFT = 1e-8
-_STEPS = 100
 
 
 class ProxyError(CqoxError):
@@ -283,8 +282,8 @@ def fit_outcome_bridge(data: Proxies, rows: np.ndarray | None = None) -> Outcome
     fitted = np.column_stack([exogenous, basis @ (basis.T @ w)]) / scale
     if np.linalg.cond(fitted) > 1 / _NOTHING_LEFT:
         raise ProxyError(
-            "the treatment proxies do not move the outcome proxies, or not all of them, given treatment and covariates; "
-            "map treatment proxies that the hidden confounder moves as well"
+            "the treatment proxies do not move the outcome proxies, or not all of them, given treatment and "
+            "covariates; map treatment proxies that the hidden confounder moves as well"
         )
     q, r = np.linalg.qr(fitted)
     inverse = np.linalg.inv(r)

@@ -125,8 +125,8 @@ def _newton(moments: np.ndarray, basis: np.ndarray, weight: np.ndarray, inside: 
             break
         coef, value, change = coef - step, tried, moved
     raise NoBridgeError(
-        "no treatment bridge of logistic form balances the outcome proxies between the arms; use treatment_form: linear "
-        "or method: outcome_bridge, or map stronger proxies"
+        "no treatment bridge of logistic form balances the outcome proxies between the arms; use treatment_form: "
+        "linear or method: outcome_bridge, or map stronger proxies"
     )
 
 

@@ -1,4 +1,4 @@
-"""Means of two arms in a target population, from studied units and the target's covariates, with influence functions."""
+"""Means of two arms in a target population, from studied units and the target's covariates, with influences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -140,8 +140,8 @@ def weigh(data: Populations, treatment_model: str, known: np.ndarray | None = No
     weight = selection * inverse
     if not np.isfinite(weight).all() or min(weight[data.arm(code)].sum() for code in (0, 1)) <= 0:
         raise NoOverlapError(
-            "some weights are infinite or all of an arm are zero; leave out the covariate that decides participation or "
-            "treatment, or restrict the target to units like the studied"
+            "some weights are infinite or all of an arm are zero; leave out the covariate that decides participation "
+            "or treatment, or restrict the target to units like the studied"
         )
     left_out = tuple(dropped_names_of(fit, ["const", *data.names]))
     slopes = (-odds * data.sampling * inverse, selection * arm_slope)

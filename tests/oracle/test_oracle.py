@@ -43,6 +43,10 @@ EXACT = {
     "rd_sharp": 23,
     "rd_fuzzy": 16,
     "rd_density_test": 4,
+    "network_exposure": 16,
+    "ipsw": 3,
+    "aipsw": 2,
+    "transport_gformula": 3,
 }
 
 
