@@ -205,7 +205,7 @@ def _by_design(spec: EstimatorSpec, study: Study, design: str) -> tuple[bool, st
             return True, f"the study has the role '{role}' that this design rests on", rank
     if spec.side_tables and all(name in study.tables for name in spec.side_tables):
         listed = ", ".join(spec.side_tables)
-        return True, f"the study has the side table '{listed}' that this design rests on", 0.95
+        return True, f"the study has the side table '{listed}' that this design rests on", 1.0
     assumed = set(spec.assumptions)
     if design == "trial":
         return _first_match(assumed, _TRIAL)

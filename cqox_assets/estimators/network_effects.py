@@ -395,5 +395,5 @@ SPEC = EstimatorSpec(
     interval_claim="conservative",
     claim_note="Two outcomes of one unit, and conditions of tied units that exclude one another, are never seen "
     "together; their covariance is replaced by an upper bound, so intervals cover at least as often as stated.",
-    coverage_rows=1000,
+    coverage_rows=2000,
 )

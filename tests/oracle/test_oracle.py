@@ -47,6 +47,7 @@ EXACT = {
     "ipsw": 3,
     "aipsw": 2,
     "transport_gformula": 3,
+    "proximal": 24,
 }
 
 
