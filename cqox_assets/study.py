@@ -152,6 +152,8 @@ class Study:
         if not self.has(Role.WEIGHT):
             return None
         weight = self.column(Role.WEIGHT)
+        if len(weight) == 0:
+            return weight
         if not np.all(np.isfinite(weight)) or weight.min() < 0 or weight.sum() == 0:
             raise MappingError(
                 f"weight column '{self.name(Role.WEIGHT)}' has negative or missing values; "

@@ -63,6 +63,12 @@ def refuse_early(spec: EstimatorSpec, study: Study) -> Refusal | None:
             "estimator",
         )
     studied = study.studied()  # rows of a target population need neither arm nor outcome
+    if len(studied) == 0 and len(study):
+        return spec.refuse(
+            "one_population",
+            f"column '{study.name(Role.POPULATION)}' has no studied rows",
+            "mark the rows of the study with 1, those of the target population with 0",
+        )
     return (
         _refuse_clusters(spec, studied)
         or (_refuse_treatment(spec, studied) if Role.TREATMENT in spec.requires else None)
