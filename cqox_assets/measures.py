@@ -301,7 +301,7 @@ MEASURES: Mapping[str, Measure] = {
             reference="Aronow & Samii 2017, doi:10.1214/16-AOAS1005",
         ),
         Measure(
-            "assignment_p", "Agreement with the stated assignment",
+            "design_p", "Agreement with the stated assignment",
             "p-value of the tests that as many are treated, and treated together along ties, as the stated assignment "
             "says, times the number of tests", "above", 0.01, 1e-6,
             meaning="Treatment was not assigned as stated, so exposure probabilities are wrong.",

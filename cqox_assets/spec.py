@@ -210,7 +210,7 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
             "known_assignment",
             "Units, or whole clusters, were treated independently with the stated probability.",
             True,
-            ("assignment_p",),
+            ("design_p",),
         ),
         Assumption(
             "exposure_positivity",

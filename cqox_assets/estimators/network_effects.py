@@ -10,7 +10,7 @@ from cqox_assets.diagnostics.balance import balance_table, worst_difference
 from cqox_assets.errors import CatalogError
 from cqox_assets.measures import Diagnostic
 from cqox_assets.numerics.exposure import CONDITIONS, conservative_variance
-from cqox_assets.numerics.exposure_contrasts import Contrast, assignment_p, contrast
+from cqox_assets.numerics.exposure_contrasts import Contrast, design_p, contrast
 from cqox_assets.numerics.exposure_design import Assignment, Exposed, assignment_of, exposed_by_cluster, exposed_by_ties
 from cqox_assets.numerics.exposure_ties import read_ties
 from cqox_assets.numerics.inference import influence_std_error, wald
@@ -302,10 +302,10 @@ def _diagnostics(
     raw, worst = worst_difference(balance, "before")
     if reach is None:
         p, words = None, "the clusters' own shares are taken as the assignment"
-        tested = replace(SPEC.judge(study, "assignment_p", p, words), applies=False)
+        tested = replace(SPEC.judge(study, "design_p", p, words), applies=False)
     else:
-        p, words = assignment_p(reach, study.column(Role.TREATMENT), known=assignment.known)
-        tested = SPEC.judge(study, "assignment_p", p, words)
+        p, words = design_p(reach, study.column(Role.TREATMENT), known=assignment.known)
+        tested = SPEC.judge(study, "design_p", p, words)
     names = " and ".join(CONDITIONS[end] for end in ends)
     share = found.units / len(study)
     return [
@@ -376,7 +376,7 @@ SPEC = EstimatorSpec(
         "Hudgens & Halloran 2008, doi:10.1198/016214508000000292",
         "Ugander, Karrer, Backstrom & Kleinberg 2013, doi:10.1145/2487575.2487695",
     ),
-    diagnostics=("exposure_probability", "exposure_share", "weight_range", "assignment_p", "raw_smd"),
+    diagnostics=("exposure_probability", "exposure_share", "weight_range", "design_p", "raw_smd"),
     tables=("exposure", "conditions", "condition_means", "balance"),
     side_tables=("edges",),
     truths=("network_trial", "network_of_clusters", "null_network"),
@@ -390,7 +390,7 @@ SPEC = EstimatorSpec(
     r"\pi_i(d_{ab}) = P(D_i = a,\ 1[\textstyle\sum_{j \in N_i} D_j \ge h_i] = b)",
     reading="Direct is the own treatment among units without treated neighbours, indirect what treated neighbours do "
     "to the untreated, total both together, overall everybody as assigned against nobody treated. Do not trust it when "
-    "treatment was not randomised as stated (assignment_p), when outcomes travel further than direct ties, or when few "
+    "treatment was not randomised as stated (design_p), when outcomes travel further than direct ties, or when few "
     "units can have every exposure.",
     interval_claim="conservative",
     claim_note="Two outcomes of one unit, and conditions of tied units that exclude one another, are never seen "

@@ -80,7 +80,7 @@ def _mean(outcome: np.ndarray, probability: np.ndarray, units: int, form: str) -
     return mean, probability * (units / len(outcome)) * (outcome - mean)
 
 
-def assignment_p(reach: Reach, treated: np.ndarray, *, known: bool) -> tuple[float | None, str]:
+def design_p(reach: Reach, treated: np.ndarray, *, known: bool) -> tuple[float | None, str]:
     """Test whether blocks were treated independently with the stated chances.
 
     Parameters

@@ -308,7 +308,7 @@ def test_an_unknown_probability_is_the_observed_share():
     assert "was not stated" in " ".join(outcome.notices)
     assert _numbers(outcome) == pytest.approx(_numbers(answer(SPEC, bare, probability=share)))
     wrong = answer(SPEC, bare, probability=0.8)
-    assert wrong.diagnostic("assignment_p").status is Status.FAIL
+    assert wrong.diagnostic("design_p").status is Status.FAIL
 
 
 def test_plain_means_are_said_to_be_biased():
