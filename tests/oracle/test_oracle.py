@@ -48,6 +48,8 @@ EXACT = {
     "aipsw": 2,
     "transport_gformula": 3,
     "proximal": 24,
+    "sensitivity_ovb": 14,
+    "rosenbaum_bounds": 16,
 }
 
 
