@@ -10,13 +10,13 @@ from cqox_assets.diagnostics.balance import balance_table, worst_difference
 from cqox_assets.errors import CatalogError
 from cqox_assets.measures import Diagnostic
 from cqox_assets.numerics.exposure import CONDITIONS, conservative_variance
-from cqox_assets.numerics.exposure_contrasts import Contrast, design_p, contrast
+from cqox_assets.numerics.exposure_contrasts import Contrast, contrast, design_p
 from cqox_assets.numerics.exposure_design import Assignment, Exposed, assignment_of, exposed_by_cluster, exposed_by_ties
 from cqox_assets.numerics.exposure_ties import read_ties
 from cqox_assets.numerics.inference import influence_std_error, wald
 from cqox_assets.numerics.sample import check_clusters
 from cqox_assets.result import Effect, EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study, TreatmentKind
 
 _FEWEST = 2
@@ -395,5 +395,11 @@ SPEC = EstimatorSpec(
     interval_claim="conservative",
     claim_note="Two outcomes of one unit, and conditions of tied units that exclude one another, are never seen "
     "together; their covariance is replaced by an upper bound, so intervals cover at least as often as stated.",
+    example=Example(
+        "tests/oracle/data/network_sim.csv",
+        {"outcome": "y", "treatment": "treated", "unit": "id", "covariates": ["x"]},
+        {"probability": 0.3},
+        edges="tests/oracle/data/network_sim_edges.csv",
+    ),
     coverage_rows=2000,
 )

@@ -21,7 +21,7 @@ from cqox_assets.numerics.sample import (
     words_of,
 )
 from cqox_assets.result import Effect, EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study, TreatmentKind
 
 
@@ -278,5 +278,16 @@ SPEC = EstimatorSpec(
     reading="The effect if the treatment proxies do not touch outcome or outcome proxies, the treatment does not touch "
     "the outcome proxies, and both vary with the hidden confounder. Compare it with least squares in the table: the "
     "gap is the confounding that the proxies reveal. Do not trust it when the proxies are weak (proxy_f).",
+    example=Example(
+        "tests/oracle/data/proxy_sim.csv",
+        {
+            "outcome": "y",
+            "treatment": "d",
+            "covariates": ["x0", "x1"],
+            "treatment_proxy": ["z0", "z1", "z2"],
+            "outcome_proxy": ["w0", "w1"],
+            "cluster": "cluster",
+        },
+    ),
     coverage_rows=2000,
 )

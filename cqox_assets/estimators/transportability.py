@@ -17,7 +17,7 @@ from cqox_assets.numerics.logit import SeparationError
 from cqox_assets.numerics.sample import check_clusters, collinear_notice
 from cqox_assets.numerics.transport import Populations, Weighting, fit_arm, target_mean, weigh
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study
 
 
@@ -117,11 +117,18 @@ def run(study: Study, params: TransportabilityParams, context: Context) -> Effec
     how = {"m_estimation": "stacked estimating equations", "influence": "influence function, models as known"}
     return SPEC.estimate(
         study, [effect],
-        inference=f"{params.method}, {params.mode}; {how[params.se]}" + (", clustered" if cluster is not None else ""),
+        inference=f"{_WORDS[params.method]}, {params.mode}; {how[params.se]}" + (", clustered" if cluster is not None else ""),
         diagnostics=_diagnostics(study, data, weights, balance), tables=tables,
         notices=[*_notices(study, params, data, weights), *collinear_notice(list(dropped))],
         effective_size=None if weights is None else effective_size(weights.selection[data.studied]),
     )  # fmt: skip
+
+
+_WORDS = {
+    "aipsw": "augmented inverse odds weighting",
+    "ipsw": "inverse odds weighting",
+    "gformula": "g-formula",
+}
 
 
 def _populations(study: Study, params: TransportabilityParams) -> Populations | Refusal:
@@ -315,5 +322,10 @@ SPEC = EstimatorSpec(
     reading="The effect in the target population if the mapped covariates hold everything that changes the effect and "
     "differs between the populations. Do not trust it when few target units have a studied unit like them: overlap, "
     "effective sample size and the largest weight say so, and the g-formula then extrapolates.",
+    example=Example(
+        "tests/oracle/data/transport_sim.csv",
+        {"outcome": "Y", "treatment": "A", "covariates": ["L", "W"], "population": "S"},
+        {"outcome_model": "logit_per_arm"},
+    ),
     coverage_rows=2000,
 )
