@@ -344,6 +344,49 @@ MEASURES: Mapping[str, Measure] = {
             reference="Imai, Keele & Yamamoto 2010, doi:10.1214/10-STS321",
         ),
         Measure(
+            "exposure_probability", "Smallest exposure probability",
+            "smallest probability of a compared exposure among the units that can have it", "above", 0.01, 0.0001,
+            meaning="Some units almost never have a compared exposure, so those that do count very much.",
+            remedy="Use the Hajek form, an exposure by share of treated neighbours, or leave out the ties of hubs.",
+            reference="Aronow & Samii 2017, doi:10.1214/16-AOAS1005",
+        ),
+        Measure(
+            "exposure_share", "Units that can have every exposure",
+            "share of units whose design lets them have every compared exposure", "above", 0.8, 0.5,
+            meaning="The contrast leaves out units that can never have one of its exposures.",
+            remedy="Read it as the effect on the units that can, or choose exposures that more units can have.",
+            reference="Aronow & Samii 2017, doi:10.1214/16-AOAS1005",
+        ),
+        Measure(
+            "design_p", "Agreement with the stated assignment",
+            "p-value of the tests that as many are treated, and treated together along ties, as the stated assignment "
+            "says, times the number of tests", "above", 0.01, 1e-6,
+            meaning="Treatment was not assigned as stated, so exposure probabilities are wrong.",
+            remedy="State the probability, the propensity of each unit, or the clusters that were treated together.",
+            reference="Aronow & Samii 2017, doi:10.1214/16-AOAS1005",
+        ),
+        Measure(
+            "target_overlap", "Target units that could have been studied",
+            "share of target units whose chance of being studied lies between the studied's 1st and 99th percentile",
+            "above", 0.8, 0.5, meaning="Much of the target has no studied unit like it, so the answer extrapolates.",
+            remedy="Restrict the target to units like the studied, or leave out the covariate that decides who was "
+            "studied if it does not change the effect.",
+            reference="Stuart et al. 2011, doi:10.1111/j.1467-985X.2010.00673.x",
+        ),
+        Measure(
+            "proxy_f", "Strength of the proxies",
+            "F statistic of the treatment proxies for the outcome proxies, in their weakest direction", "above", 10,
+            meaning="The treatment proxies barely tell the outcome proxies, so the hidden confounder is hardly "
+            "accounted for and the usual interval cannot be trusted.",
+            remedy="Map stronger proxies, or fewer outcome proxies.",
+            reference="Cragg & Donald 1993, doi:10.1017/S0266466600007519",
+        ),
+        Measure(
+            "proxy_correlation", "Correlation of the proxies",
+            "smallest canonical correlation of treatment and outcome proxies, given treatment and covariates",
+            reference="Miao, Geng & Tchetgen Tchetgen 2018, doi:10.1093/biomet/asy038",
+        ),
+        Measure(
             "effect_calibration", "Calibration of predicted effects",
             "slope of the doubly robust score on the predicted unit effects; 1 is calibrated, 0 is noise",
             reference="Chernozhukov et al. 2025, doi:10.3982/ECTA19303",

@@ -217,6 +217,59 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
             ("mediator_interaction_p",),
         ),
         Assumption(
+            "exposure_mapping",
+            "Of all other units' treatments only the stated exposure through direct ties reaches an outcome.",
+        ),
+        Assumption(
+            "known_assignment",
+            "Units, or whole clusters, were treated independently with the stated probability.",
+            True,
+            ("design_p",),
+        ),
+        Assumption(
+            "exposure_positivity",
+            "Every unit could have had every exposure that is compared.",
+            True,
+            ("exposure_share", "exposure_probability"),
+        ),
+        Assumption(
+            "randomised_among_studied",
+            "Among the studied, treatment was assigned at random, or is so given the covariates.",
+        ),
+        Assumption(
+            "selection_ignorability",
+            "Given the covariates, studied and target units have the same average effect.",
+        ),
+        Assumption(
+            "selection_positivity",
+            "Every unit of the target population could have been studied.",
+            True,
+            ("target_overlap", "effective_sample_size"),
+        ),
+        Assumption(
+            "selection_model",
+            "The participation model makes the weighted studied units resemble the target population.",
+            True,
+            ("adjusted_smd",),
+        ),
+        Assumption(
+            "proxy_exclusion",
+            "Given the hidden confounder and the covariates, the treatment proxies do not move outcome or outcome "
+            "proxies, and the treatment does not move the outcome proxies.",
+            True,
+            ("overidentification_p",),
+        ),
+        Assumption(
+            "proxy_completeness",
+            "The proxies vary with every side of the hidden confounder that moves treatment and outcome.",
+            True,
+            ("proxy_f",),
+        ),
+        Assumption(
+            "bridge_model",
+            "The outcome bridge, or the treatment bridge, has the stated form.",
+        ),
+        Assumption(
             "donor_pool",
             "An average of the donors would have moved as the treated unit would have without treatment.",
             True,
@@ -269,6 +322,8 @@ class EstimatorSpec:
         `duplicated_rows`; the contract tests check them.
     diagnostics, tables : tuple of str
         Measures and named tables that an estimate carries.
+    side_tables : tuple of str
+        Side tables of the study that it works on, such as `edges`; the method plan looks for them.
     truths : tuple of str
         Simulated designs whose effect it must recover.
     breaks : tuple of str
@@ -317,6 +372,7 @@ class EstimatorSpec:
     references: tuple[str, ...] = ()
     diagnostics: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
+    side_tables: tuple[str, ...] = ()
     truths: tuple[str, ...] = ()
     breaks: tuple[str, ...] = ()
     oracle: tuple[str, ...] = ()

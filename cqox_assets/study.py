@@ -152,6 +152,8 @@ class Study:
         if not self.has(Role.WEIGHT):
             return None
         weight = self.column(Role.WEIGHT)
+        if len(weight) == 0:
+            return weight
         if not np.all(np.isfinite(weight)) or weight.min() < 0 or weight.sum() == 0:
             raise MappingError(
                 f"weight column '{self.name(Role.WEIGHT)}' has negative or missing values; "
@@ -191,14 +193,38 @@ class Study:
             return
         name = self.name(Role.TREATMENT)
         codes = self.frame[name].to_numpy()
+        target = np.zeros(len(codes), dtype=bool)
+        if len(self.names(Role.POPULATION)) == 1:
+            target = self.column(Role.POPULATION) == 0  # no arm of theirs was studied; every contrast is about them
         for code, arm in enumerate(self.arms[1:], start=1):
-            part = self.frame.loc[(codes == 0) | (codes == code)].reset_index(drop=True)
-            part[name] = (part[name] == code).astype(float)
+            part = self.frame.loc[(codes == 0) | (codes == code) | target].reset_index(drop=True)
+            part[name] = (part[name] == code).astype(float).where(part[name].isin((0, code)))
             yield arm, replace(self, frame=part, arms=(self.arms[0], arm))
 
     def take(self, rows: np.ndarray) -> "Study":
-        """Return the study of the given rows (positions or boolean mask), in that order."""
-        return replace(self, frame=self.frame.iloc[np.asarray(rows)].reset_index(drop=True))
+        """Return the study of the given rows (positions or boolean mask), in that order, with the ties among them."""
+        taken = replace(self, frame=self.frame.iloc[np.asarray(rows)].reset_index(drop=True))
+        edges = self.tables.get("edges")
+        if edges is None or not {"source", "target"} <= set(edges.columns):
+            return taken
+        kept = np.arange(len(self))[np.asarray(rows)]
+        if len(np.unique(kept)) < len(kept):
+            return taken  # a resample with repeats is no part of the network
+        return replace(taken, tables={**self.tables, "edges": self._ties_among(kept, edges)})
+
+    def _ties_among(self, kept: np.ndarray, edges: pd.DataFrame) -> pd.DataFrame:
+        """Return the edges without those of units that are left out; edges of strangers stay, to be refused."""
+        if not self.has(Role.UNIT):  # units are then named by their place in the table
+            place = pd.Series(np.arange(len(kept)), index=kept)
+            moved = {end: pd.to_numeric(edges[end], errors="coerce").map(place) for end in ("source", "target")}
+            return edges.assign(**moved).dropna(subset=["source", "target"]).reset_index(drop=True)
+        units = self.frame[self.name(Role.UNIT)]
+        left_out = set(units) - set(units.iloc[kept])
+        if not left_out:
+            return edges
+        texts = left_out | {str(unit) for unit in left_out}
+        lost = edges["source"].isin(texts) | edges["target"].isin(texts)
+        return edges[~lost.to_numpy()].reset_index(drop=True)
 
     def with_column(self, name: str, values: np.ndarray, role: Role) -> "Study":
         """Return a copy in which a column holds `values` and plays `role` alone."""

@@ -63,11 +63,18 @@ def refuse_early(spec: EstimatorSpec, study: Study) -> Refusal | None:
             "deliver one row per unit, unmap the role 'unit' in study.yaml if it may be ignored, or use another "
             "estimator",
         )
+    studied = study.studied()  # rows of a target population need neither arm nor outcome
+    if len(studied) == 0 and len(study):
+        return spec.refuse(
+            "one_population",
+            f"column '{study.name(Role.POPULATION)}' has no studied rows",
+            "mark the rows of the study with 1, those of the target population with 0",
+        )
     return (
-        _refuse_clusters(spec, study)
-        or (_refuse_treatment(spec, study) if compares_arms(spec, study) else None)
-        or _refuse_lone_clusters(spec, study)
-        or _refuse_unequal_strata(spec, study)
+        _refuse_clusters(spec, studied)
+        or (_refuse_treatment(spec, studied) if compares_arms(spec, study) else None)
+        or _refuse_lone_clusters(spec, studied)
+        or _refuse_unequal_strata(spec, studied)
     )
 
 

@@ -33,7 +33,7 @@ _SPECIAL: Mapping[Role, tuple[str, ...]] = {
     Role.COHORT: ("panel",),
     Role.MEDIATOR: (),
     Role.LATITUDE: ("spatial",),
-    Role.POPULATION: (),
+    Role.TREATMENT_PROXY: ("observational",),
     Role.UNIT: ("panel",),
     Role.TIME: ("time_series",),
 }
@@ -214,6 +214,11 @@ def _by_design(spec: EstimatorSpec, study: Study, design: str) -> tuple[bool, st
         if role in spec.requires:
             rank = 0.95 if design in designs else (0.9 if study.declaration.design is None else 0.75)
             return True, f"the study has the role '{role}' that this design rests on", rank
+    if spec.side_tables and all(name in study.tables for name in spec.side_tables):
+        listed = ", ".join(spec.side_tables)
+        return True, f"the study has the side table '{listed}' that this design rests on", 1.0
+    if Role.POPULATION in spec.requires:
+        return True, "the study has rows of a target population, which only this design speaks about", 1.0
     assumed = set(spec.assumptions)
     if design == "trial":
         return _first_match(assumed, _TRIAL)

@@ -37,9 +37,12 @@ def base(spec: EstimatorSpec) -> Study:
 
 
 def like(spec: EstimatorSpec, design: str, n: int = 500) -> Study:
-    """The common design if the entry can run on it, else a truth of the entry that has the same role or arms."""
+    """The common design if the entry can run on it, else a truth of the entry that has the same role or arms.
+
+    An entry that works on side tables, such as the edges of a network, needs a design that has them.
+    """
     common = small(design, n)
-    if not follows_units(spec) and all(common.has(role) for role in spec.requires):
+    if not follows_units(spec) and not spec.side_tables and all(common.has(role) for role in spec.requires):
         return common
     for truth in spec.truths:
         own = small(truth, n)

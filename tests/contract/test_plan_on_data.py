@@ -60,6 +60,24 @@ CASES = {
         "sicily_its.csv", {"outcome": "aces", "treatment": "smokban", "time": "time", "offset": "stdpop"},
         {"interrupted_time_series"}, "level_change",
     ),
+    "randomised network": Shipped(
+        "network_sim.csv", {"outcome": "y", "treatment": "treated", "unit": "id", "covariates": ["x"]},
+        {"network_effects"}, "ATE", edges="network_sim_edges.csv", declaration={"design": "trial"},
+    ),
+    "target population": Shipped(
+        "transport_sim.csv", {"outcome": "Y", "treatment": "A", "covariates": ["L", "W"], "population": "S"},
+        {"transportability"}, "ATE",
+    ),
+    "target population of a declared trial": Shipped(
+        "transport_sim.csv", {"outcome": "Y", "treatment": "A", "covariates": ["L", "W"], "population": "S"},
+        {"transportability"}, "ATE", declaration={"design": "trial"},
+    ),
+    "proxies of a hidden confounder": Shipped(
+        "proxy_sim.csv",
+        {"outcome": "y", "treatment": "d", "covariates": ["x0", "x1"], "treatment_proxy": ["z0", "z1", "z2"],
+         "outcome_proxy": ["w0", "w1"]},
+        {"proximal"}, "ATE",
+    ),
 }  # fmt: skip
 
 

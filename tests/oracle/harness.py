@@ -53,7 +53,8 @@ def ask(case: Case, name: str, **params: Any) -> EffectEstimate:
     """Run an estimator through the public interface on the case's columns and roles."""
     assert case.frame is not None
     used = dict.fromkeys(name for names in case.roles.values() for name in names)
-    outcome = cqox.estimate(name, case.frame[list(used)], dict(case.roles), **params)
+    tables = None if case.edges is None else {"edges": case.edges}
+    outcome = cqox.estimate(name, case.frame[list(used)], dict(case.roles), tables=tables, **params)
     if not isinstance(outcome, EffectEstimate):
         raise RefusedError(f"refused ({outcome.code}): {outcome.reason}")
     return outcome
@@ -205,6 +206,11 @@ def interval_form(case: Case) -> str:
 def standard_error(case: Case, *offered: str) -> str:
     """Return the spec's `se` if it is offered, `auto` if the spec asks for none."""
     return str(case.choose("se", {None: "auto", **{name: name for name in offered}}))
+
+
+def renamed(case: Case, **names: str) -> Case:
+    """Return the case with roles under the product's own names, such as `selection="population"`."""
+    return Case(case.spec, case.frame, {names.get(key, key): list(v) for key, v in case.roles.items()}, case.edges)
 
 
 def without(case: Case, role: str) -> Case:

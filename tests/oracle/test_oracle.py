@@ -43,6 +43,11 @@ EXACT = {
     "rd_sharp": 23,
     "rd_fuzzy": 16,
     "rd_density_test": 4,
+    "network_exposure": 16,
+    "ipsw": 3,
+    "aipsw": 2,
+    "transport_gformula": 3,
+    "proximal": 24,
     "sensitivity_ovb": 14,
     "rosenbaum_bounds": 16,
 }
