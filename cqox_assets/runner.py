@@ -54,7 +54,7 @@ def run_estimator(
 def _answer(spec: EstimatorSpec, study: Study, params: CommonParams, context: Context) -> EffectEstimate | Refusal:
     suited, notices = suited_to(spec, study)
     outcome = refuse_early(spec, suited) or _run_contrasts(spec, suited, params, context)
-    if isinstance(outcome, EffectEstimate) and params.inference != "analytic":
+    if isinstance(outcome, EffectEstimate) and params.inference != "analytic" and not spec.resamples:
         outcome = _resample(spec, suited, params, context, outcome)
     return replace(outcome, notices=(*notices, *outcome.notices)) if isinstance(outcome, EffectEstimate) else outcome
 

@@ -183,6 +183,12 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
             True,
             ("pretrend_p",),
         ),
+        Assumption(
+            "shared_history",
+            "Units with the same history of treatment and covariates, treated or not, would have changed alike.",
+            True,
+            ("matched_share", "adjusted_smd"),
+        ),
         Assumption("no_anticipation", "Nobody reacts before treatment starts.", True, ("pretrend_p",)),
         Assumption(
             "stable_trend",
@@ -265,6 +271,9 @@ class EstimatorSpec:
         Study -> (fits, reason in words, rank 0 to 1); used by the method plan.
     shares_nuisance : bool
         Whether it takes the shared nuisance predictions of its context by default.
+    resamples : bool
+        Whether `run` itself answers the bootstraps that `inference` asks for, because drawing rows and running it
+        again would not be valid for it.
     cost : str
         `light` or `heavy`: the size of its pod and its pool.
     question : str
@@ -305,6 +314,7 @@ class EstimatorSpec:
     applicable: Callable[[Study], tuple[bool, str, float]] | None = None
     params: type[CommonParams] = CommonParams
     shares_nuisance: bool = False
+    resamples: bool = False
     cost: Literal["light", "heavy"] = "light"
     version: str = "1"
     question: str = ""
