@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cqox_assets.numerics.logit import LogitFit
 from cqox_assets.numerics.unit_history import History
 
 
@@ -27,6 +28,8 @@ class MatchedSets:
         After nearest neighbours were chosen: treated and control observation of each pair, and its weight.
     onsets : int
         Treated observations of the panel, matched or not.
+    propensity : LogitFit, optional
+        Of treated, then control observations, where `base` holds its odds.
     """
 
     treated: np.ndarray
@@ -38,6 +41,7 @@ class MatchedSets:
     source: np.ndarray | None = None
     target: np.ndarray | None = None
     share: np.ndarray | None = None
+    propensity: LogitFit | None = None
 
     @property
     def groups(self) -> int:
@@ -199,7 +203,7 @@ class Contributions:
 
 
 def weighted_changes(
-    history: History, sets: MatchedSets, leads: Sequence[int], cluster: np.ndarray
+    history: History, sets: MatchedSets, leads: Sequence[int], cluster: np.ndarray, *, held: bool = False
 ) -> tuple[Contributions, np.ndarray]:
     """Return the clusters' contributions to the mean change of treated minus controls since the last period before.
 
@@ -211,6 +215,10 @@ def weighted_changes(
         Periods since the start of treatment; negative ones are before it.
     cluster : ndarray of int, shape (N,)
         Cluster of each unit.
+    held : bool
+        Whether the weights count as known, as in the block bootstrap of Imai, Kim & Wang. Otherwise changes are taken
+        from the controls' mean of their group, because weights that sum to one let no common change through, and
+        the propensity counts as estimated.
 
     Returns
     -------
@@ -219,21 +227,44 @@ def weighted_changes(
     ndarray of bool
         Which of the leads those are.
     """
-    groups = int(cluster.max()) + 1
-    mass = history.weight[history.unit[sets.treated]]
-    own, other = cluster[history.unit[sets.treated]], cluster[history.unit[sets.control]]
-    columns, there = [], []
+    parts, there = [], []
     for lead in leads:
+        change = _Change(history, sets, lead)
+        there.append(bool(change.own.sum() > 0))
+        if there[-1]:
+            parts.append(change.by_cluster(cluster, held))
+    shape = (int(cluster.max()) + 1, 0)
+    numerator = np.column_stack([top for top, _ in parts]) if parts else np.empty(shape)
+    denominator = np.column_stack([bottom for _, bottom in parts]) if parts else np.empty(shape)
+    return Contributions(numerator, denominator), np.array(there, dtype=bool)
+
+
+class _Change:
+    """Weighted changes of treated and control observations at one lead."""
+
+    def __init__(self, history: History, sets: MatchedSets, lead: int) -> None:
+        self.sets, self.units = sets, (history.unit[sets.treated], history.unit[sets.control])
         gain = history.outcome_at(sets.treated, lead) - history.outcome_at(sets.treated, -1)
         drift = history.outcome_at(sets.control, lead) - history.outcome_at(sets.control, -1)
-        a, b = sets.totals(mass, np.isfinite(gain), np.isfinite(drift))
-        there.append(bool(a.sum() > 0))
-        if not there[-1]:
-            continue
-        top = np.bincount(own, weights=a * np.nan_to_num(gain), minlength=groups)
-        top -= np.bincount(other, weights=b * np.nan_to_num(drift), minlength=groups)
-        columns.append((top, np.bincount(own, weights=a, minlength=groups)))
-    shape = (groups, len(columns))
-    numerator = np.column_stack([top for top, _ in columns]) if columns else np.empty(shape)
-    denominator = np.column_stack([bottom for _, bottom in columns]) if columns else np.empty(shape)
-    return Contributions(numerator, denominator), np.array(there, dtype=bool)
+        mass = history.weight[self.units[0]]
+        self.own, self.other = sets.totals(mass, np.isfinite(gain), np.isfinite(drift))
+        self.gain, self.drift = np.nan_to_num(gain), np.nan_to_num(drift)
+
+    def by_cluster(self, cluster: np.ndarray, held: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Return the sums of each cluster: of the changes and of the treated observations' weights."""
+        groups = int(cluster.max()) + 1
+        first, second = cluster[self.units[0]], cluster[self.units[1]]
+        gain, drift = self.gain, self.drift
+        if not held:
+            total = np.bincount(self.sets.pool, weights=self.other, minlength=self.sets.groups)
+            mean = np.bincount(self.sets.pool, weights=self.other * drift, minlength=self.sets.groups)
+            mean = np.divide(mean, total, out=np.zeros_like(mean), where=total > 0)
+            gain, drift = gain - mean[self.sets.group], drift - mean[self.sets.pool]
+        top = np.bincount(first, weights=self.own * gain, minlength=groups)
+        top -= np.bincount(second, weights=self.other * drift, minlength=groups)
+        fit = self.sets.propensity
+        if not held and fit is not None:
+            slope = -(self.other * drift) @ fit.design[len(self.own) :]
+            moved = fit.scores @ (fit.bread @ slope)
+            top += np.bincount(np.concatenate([first, second]), weights=moved, minlength=groups)
+        return top, np.bincount(first, weights=self.own, minlength=groups)

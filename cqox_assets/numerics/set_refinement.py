@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cqox_assets.numerics.logit import fit_logit
+from cqox_assets.numerics.logit import LogitFit, fit_logit
 from cqox_assets.numerics.matched_sets import MatchedSets
 from cqox_assets.numerics.unit_history import History
 
@@ -62,19 +62,19 @@ def weigh_by_propensity(sets: MatchedSets, treated: np.ndarray, control: np.ndar
     SeparationError
         If the covariates tell treated and control observations apart.
     """
-    chance = propensities(treated, control, weight)[len(treated) :]
-    return replace(sets, base=sets.base * chance / (1 - chance))
+    fit = fit_propensity(treated, control, weight)
+    odds = np.exp(np.clip(fit.linear[len(treated) :], -30, 30))
+    return replace(sets, base=sets.base * odds, propensity=fit)
 
 
-def propensities(treated: np.ndarray, control: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return the probability to be treated now by a logit over all observations of the sets, shape (m + c,)."""
+def fit_propensity(treated: np.ndarray, control: np.ndarray, weight: np.ndarray) -> LogitFit:
+    """Fit the probability to be treated now by a logit over all observations of the sets, the treated ones first."""
     values = np.concatenate([treated, control])
     moves = np.ptp(values, axis=0) > 0 if len(values) else np.zeros(values.shape[1], dtype=bool)
     design = np.column_stack([np.ones(len(values)), values[:, moves]])
     flag = np.repeat([1.0, 0.0], [len(treated), len(control)])
     plain = np.ptp(weight) == 0
-    fit = fit_logit(design, flag, None if plain else weight)
-    return np.clip(fit.probability, 1e-12, 1 - 1e-12)
+    return fit_logit(design, flag, None if plain else weight)
 
 
 def keep_nearest(sets: MatchedSets, treated: np.ndarray, control: np.ndarray, size: int, metric: str) -> MatchedSets:
