@@ -150,11 +150,11 @@ def sensitivity(
     return spec.run(_study(frame, roles, tables), estimate, values, runner_for())
 
 
-def plan(frame: "pd.DataFrame", roles: Roles) -> "MethodPlan":
+def plan(frame: "pd.DataFrame", roles: Roles, tables: "Mapping[str, pd.DataFrame] | None" = None) -> "MethodPlan":
     """Rank the estimators for a frame: `.ranked` holds (name, reason), `.refused` name to remedy."""
     from cqox_assets.discovery.plan import plan_methods
 
-    return plan_methods(_study(frame, roles, None))
+    return plan_methods(_study(frame, roles, tables))
 
 
 def estimators() -> dict[str, EstimatorSpec]:

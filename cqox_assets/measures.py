@@ -287,6 +287,18 @@ MEASURES: Mapping[str, Measure] = {
             reference="Imai, Keele & Yamamoto 2010, doi:10.1214/10-STS321",
         ),
         Measure(
+            "spatial_dependence_p", "Spatial dependence",
+            "p-value of Moran's I of least-squares residuals: small means that neighbours are alike beyond the regressors",
+            reference="Cliff & Ord 1981",
+        ),
+        Measure(
+            "spatial_model_p", "Spatial model",
+            "p-value of the test that the spatial model leaves no dependence over", "above", 0.05, 0.0001,
+            meaning="Neighbours depend on each other in a way that the model does not describe.",
+            remedy="Try model: durbin or error, other neighbours, or add covariates that vary over space.",
+            reference="Anselin & Kelejian 1997, doi:10.1177/016001769702000109",
+        ),
+        Measure(
             "effect_calibration", "Calibration of predicted effects",
             "slope of the doubly robust score on the predicted unit effects; 1 is calibrated, 0 is noise",
             reference="Chernozhukov et al. 2025, doi:10.3982/ECTA19303",

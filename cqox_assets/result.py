@@ -28,6 +28,8 @@ class Estimand(StrEnum):
     ACME = "ACME"
     ADE = "ADE"
     TOTAL = "total"
+    DIRECT = "direct"
+    INDIRECT = "indirect"
     PROPORTION_MEDIATED = "proportion_mediated"
     SLOPE = "slope"
     LEVEL_CHANGE = "level_change"

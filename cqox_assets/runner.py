@@ -116,7 +116,8 @@ def _run_contrasts(
     spec: EstimatorSpec, study: Study, params: CommonParams, context: Context
 ) -> EffectEstimate | Refusal:
     try:
-        if study.treatment_kind is not TreatmentKind.CATEGORICAL or Role.TREATMENT not in spec.requires:
+        split = study.treatment_kind is TreatmentKind.CATEGORICAL and not spec.joint_arms
+        if not split or Role.TREATMENT not in spec.requires:
             return spec.run(study, params, context)
         answers = {}
         for arm, part in study.contrasts():

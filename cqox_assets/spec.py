@@ -189,6 +189,16 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
             True,
             ("matched_share", "adjusted_smd"),
         ),
+        Assumption(
+            "spatial_exogeneity",
+            "Given the covariates, treatment is unrelated to what is not observed about a unit and its neighbours.",
+        ),
+        Assumption(
+            "spatial_model",
+            "Neighbours are who is said to be, and they matter as the model says.",
+            True,
+            ("spatial_model_p",),
+        ),
         Assumption("no_anticipation", "Nobody reacts before treatment starts.", True, ("pretrend_p",)),
         Assumption(
             "stable_trend",
@@ -254,8 +264,12 @@ class EstimatorSpec:
     requires, accepts : frozenset of Role
         Roles without which it refuses; roles that it uses when they are there. `weight` and `cluster` are
         honoured when listed here and refused by name otherwise.
+    one_of : tuple of tuple of str
+        Groups of roles or side tables of which one group must be there as well; empty if nothing more is needed.
     treatment : tuple of TreatmentKind
         Codings that it can run on; several arms are run as contrasts against the reference arm.
+    joint_arms : bool
+        Whether `run` takes several arms at once, because units of other arms cannot be left out (neighbours).
     invariances : tuple of str
         Changes of the input that must not change the answer: `row_order`, `affine_outcome`, `relabelled_arms`,
         `duplicated_rows`; the contract tests check them.
@@ -301,7 +315,9 @@ class EstimatorSpec:
     run: Run
     requires: frozenset[Role] = frozenset({Role.OUTCOME, Role.TREATMENT})
     accepts: frozenset[Role] = frozenset({Role.COVARIATES, Role.WEIGHT, Role.CLUSTER})
+    one_of: tuple[tuple[str, ...], ...] = ()
     treatment: tuple[TreatmentKind, ...] = (TreatmentKind.BINARY, TreatmentKind.CATEGORICAL)
+    joint_arms: bool = False
     aliases: tuple[str, ...] = ()
     invariances: tuple[str, ...] = ("row_order", "affine_outcome")
     assumptions: tuple[str, ...] = ()
