@@ -84,7 +84,7 @@ def _like(placed: object, series: pd.Series) -> object:
     dtype = getattr(placed, "dtype", None)
     if dtype == np.int64:
         return series.to_numpy(dtype=np.int64)
-    return as_number(series) if dtype == np.float64 else as_text(series).astype("str")
+    return as_number(series) if dtype == np.float64 else as_text(series).astype("str").reset_index(drop=True)
 
 
 def _moments(series: pd.Series, kind: Kind, scale: Scale | None) -> np.ndarray:
