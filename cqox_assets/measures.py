@@ -385,6 +385,16 @@ MEASURES: Mapping[str, Measure] = {
             "proxy_correlation", "Correlation of the proxies",
             "smallest canonical correlation of treatment and outcome proxies, given treatment and covariates",
             reference="Miao, Geng & Tchetgen Tchetgen 2018, doi:10.1093/biomet/asy038",
+            "spatial_dependence_p", "Spatial dependence",
+            "p-value of Moran's I of least-squares residuals: small means that neighbours are alike beyond the regressors",
+            reference="Cliff & Ord 1981",
+        ),
+        Measure(
+            "spatial_model_p", "Spatial model",
+            "p-value of the test that the spatial model leaves no dependence over", "above", 0.05, 0.0001,
+            meaning="Neighbours depend on each other in a way that the model does not describe.",
+            remedy="Try model: durbin or error, other neighbours, or add covariates that vary over space.",
+            reference="Anselin & Kelejian 1997, doi:10.1177/016001769702000109",
         ),
         Measure(
             "effect_calibration", "Calibration of predicted effects",

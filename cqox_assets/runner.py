@@ -55,7 +55,7 @@ def run_estimator(
 def _answer(spec: EstimatorSpec, study: Study, params: CommonParams, context: Context) -> EffectEstimate | Refusal:
     suited, notices = suited_to(spec, study)
     outcome = refuse_early(spec, suited) or _run_contrasts(spec, suited, params, context)
-    if isinstance(outcome, EffectEstimate) and params.inference != "analytic":
+    if isinstance(outcome, EffectEstimate) and params.inference != "analytic" and not spec.resamples:
         outcome = _resample(spec, suited, params, context, outcome)
     return replace(outcome, notices=(*notices, *outcome.notices)) if isinstance(outcome, EffectEstimate) else outcome
 
@@ -120,7 +120,8 @@ def _run_contrasts(
     spec: EstimatorSpec, study: Study, params: CommonParams, context: Context
 ) -> EffectEstimate | Refusal:
     try:
-        if study.treatment_kind is not TreatmentKind.CATEGORICAL or not compares_arms(spec, study):
+        split = study.treatment_kind is TreatmentKind.CATEGORICAL and not spec.joint_arms
+        if not split or not compares_arms(spec, study):
             return spec.run(study, params, context)
         answers = {}
         for arm, part in study.contrasts():

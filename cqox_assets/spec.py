@@ -197,6 +197,22 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
             True,
             ("pretrend_p",),
         ),
+        Assumption(
+            "shared_history",
+            "Units with the same history of treatment and covariates, treated or not, would have changed alike.",
+            True,
+            ("matched_share", "adjusted_smd"),
+        ),
+        Assumption(
+            "spatial_exogeneity",
+            "Given the covariates, treatment is unrelated to what is not observed about a unit and its neighbours.",
+        ),
+        Assumption(
+            "spatial_model",
+            "Neighbours are who is said to be, and they matter as the model says.",
+            True,
+            ("spatial_model_p",),
+        ),
         Assumption("no_anticipation", "Nobody reacts before treatment starts.", True, ("pretrend_p",)),
         Assumption(
             "stable_trend",
@@ -315,15 +331,19 @@ class EstimatorSpec:
     requires, accepts : frozenset of Role
         Roles without which it refuses; roles that it uses when they are there. `weight` and `cluster` are
         honoured when listed here and refused by name otherwise.
+    side_tables : tuple of str
+        Side tables whose units it is about, such as `edges`; the method plan looks for them.
+    one_of : tuple of tuple of str
+        Groups of roles or side tables of which one group must be there as well; empty if nothing more is needed.
     treatment : tuple of TreatmentKind
         Codings that it can run on; several arms are run as contrasts against the reference arm.
+    joint_arms : bool
+        Whether `run` takes several arms at once, because units of other arms cannot be left out (neighbours).
     invariances : tuple of str
         Changes of the input that must not change the answer: `row_order`, `affine_outcome`, `relabelled_arms`,
         `duplicated_rows`; the contract tests check them.
     diagnostics, tables : tuple of str
         Measures and named tables that an estimate carries.
-    side_tables : tuple of str
-        Side tables of the study that it works on, such as `edges`; the method plan looks for them.
     truths : tuple of str
         Simulated designs whose effect it must recover.
     breaks : tuple of str
@@ -334,6 +354,9 @@ class EstimatorSpec:
         Study -> (fits, reason in words, rank 0 to 1); used by the method plan.
     shares_nuisance : bool
         Whether it takes the shared nuisance predictions of its context by default.
+    resamples : bool
+        Whether `run` itself answers the bootstraps that `inference` asks for, because drawing rows and running it
+        again would not be valid for it.
     cost : str
         `light` or `heavy`: the size of its pod and its pool.
     question : str
@@ -365,20 +388,23 @@ class EstimatorSpec:
     run: Run
     requires: frozenset[Role] = frozenset({Role.OUTCOME, Role.TREATMENT})
     accepts: frozenset[Role] = frozenset({Role.COVARIATES, Role.WEIGHT, Role.CLUSTER})
+    side_tables: tuple[str, ...] = ()
+    one_of: tuple[tuple[str, ...], ...] = ()
     treatment: tuple[TreatmentKind, ...] = (TreatmentKind.BINARY, TreatmentKind.CATEGORICAL)
+    joint_arms: bool = False
     aliases: tuple[str, ...] = ()
     invariances: tuple[str, ...] = ("row_order", "affine_outcome")
     assumptions: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
     diagnostics: tuple[str, ...] = ()
     tables: tuple[str, ...] = ()
-    side_tables: tuple[str, ...] = ()
     truths: tuple[str, ...] = ()
     breaks: tuple[str, ...] = ()
     oracle: tuple[str, ...] = ()
     applicable: Callable[[Study], tuple[bool, str, float]] | None = None
     params: type[CommonParams] = CommonParams
     shares_nuisance: bool = False
+    resamples: bool = False
     cost: Literal["light", "heavy"] = "light"
     version: str = "1"
     question: str = ""

@@ -49,6 +49,9 @@ def refuse_early(spec: EstimatorSpec, study: Study) -> Refusal | None:
                 f"no column plays the role '{role}'" + (f": {left_out}" if left_out else ""),
                 f"map it in study.yaml: roles: {{{role}: <column>}}",
             )
+    lacking = missing_choice(spec, study)
+    if lacking is not None:
+        return spec.refuse("missing_role", *lacking)
     for role in _MUST_HONOUR:
         if study.has(role) and role not in spec.accepts | spec.requires:
             return spec.refuse(
@@ -83,6 +86,27 @@ def compares_arms(spec: EstimatorSpec, study: Study) -> bool:
     if not study.has(Role.TREATMENT) or {Role.UNIT, Role.TIME} & spec.requires:
         return Role.TREATMENT in spec.requires
     return Role.TREATMENT in spec.requires | spec.accepts
+
+
+def missing_choice(spec: EstimatorSpec, study: Study) -> tuple[str, str] | None:
+    """Return why none of the groups that an entry needs one of is there, and what to do; None if one is."""
+    if not spec.one_of or any(all(_is_there(study, name) for name in group) for group in spec.one_of):
+        return None
+    reasons, remedies = [], []
+    for group in spec.one_of:
+        roles = [name for name in group if name in list(Role)]
+        tables = [name for name in group if name not in roles]
+        reasons += [f"no side table '{name}' is there" for name in tables]
+        remedies += [f"deliver {name}.csv beside the data" for name in tables]
+        if roles:
+            named = " and ".join(f"'{name}'" for name in roles)
+            reasons.append(f"no column plays the role{'s' if len(roles) > 1 else ''} {named}")
+            remedies.append(f"map roles: {{{', '.join(f'{name}: <column>' for name in roles)}}} in study.yaml")
+    return " and ".join(reasons), ", or ".join(remedies)
+
+
+def _is_there(study: Study, name: str) -> bool:
+    return study.has(Role(name)) if name in list(Role) else name in study.tables
 
 
 def _refuse_unequal_strata(spec: EstimatorSpec, study: Study) -> Refusal | None:

@@ -9,6 +9,7 @@ from cqox_assets.measures import MEASURES
 from cqox_assets.result import Estimand
 from cqox_assets.spec import EstimatorSpec
 from cqox_assets.study import Role, Study, TreatmentKind
+from cqox_assets.suitability import missing_choice
 
 # What a design makes credible, by the assumptions that an entry declares: (assumption, rank, why).
 _TRIAL = (
@@ -27,13 +28,14 @@ _DOUBLY_ROBUST = 0.90
 _WELL_SUITED = 0.4
 _NOT_FOLLOWED = 0.50
 _MODELS = frozenset({"propensity_model", "outcome_model", "linearity"})
-_SPECIAL: Mapping[Role, tuple[str, ...]] = {
+_SPECIAL: Mapping[str, tuple[str, ...]] = {
     Role.INSTRUMENTS: ("instrument",),
     Role.RUNNING_VARIABLE: ("cutoff",),
     Role.COHORT: ("panel",),
     Role.MEDIATOR: (),
     Role.LATITUDE: ("spatial",),
     Role.TREATMENT_PROXY: ("observational",),
+    "edges": ("spatial", "network"),
     Role.UNIT: ("panel",),
     Role.TIME: ("time_series",),
 }
@@ -177,6 +179,9 @@ def _obstacle(spec: EstimatorSpec, study: Study) -> str | None:
     if missing:
         listed = ", ".join(f"{role}: <column>" for role in missing)
         return f"map {' and '.join(missing)} in study.yaml: roles: {{{listed}}}"
+    choice = missing_choice(spec, study)
+    if choice is not None:
+        return choice[1]
     for role in (Role.WEIGHT, Role.CLUSTER):
         if study.has(role) and role not in spec.accepts | spec.requires:
             return f"it cannot use the {role} column '{study.name(role)}'; unmap it if it may be ignored"
@@ -210,13 +215,16 @@ def _over_time(found: list[tuple[float, str, str]]) -> list[tuple[float, str, st
 
 
 def _by_design(spec: EstimatorSpec, study: Study, design: str) -> tuple[bool, str, float]:
-    for role, designs in _SPECIAL.items():
-        if role in spec.requires:
-            rank = 0.95 if design in designs else (0.9 if study.declaration.design is None else 0.75)
-            return True, f"the study has the role '{role}' that this design rests on", rank
+    found = {name for group in spec.one_of for name in group if name in study.tables or _has(study, name)}
+    needed = spec.requires | found
     if spec.side_tables and all(name in study.tables for name in spec.side_tables):
         listed = ", ".join(spec.side_tables)
         return True, f"the study has the side table '{listed}' that this design rests on", 1.0
+    for role, designs in _SPECIAL.items():
+        if role in needed:
+            rank = 0.95 if design in designs else (0.9 if study.declaration.design is None else 0.75)
+            kind = "role" if role in list(Role) else "side table"
+            return True, f"the study has the {kind} '{role}' that this design rests on", rank
     if Role.POPULATION in spec.requires:
         return True, "the study has rows of a target population, which only this design speaks about", 1.0
     assumed = set(spec.assumptions)
@@ -229,6 +237,10 @@ def _by_design(spec: EstimatorSpec, study: Study, design: str) -> tuple[bool, st
     if not study.has(Role.COVARIATES):
         return fits, f"{why}; there are no covariates to adjust for", min(rank, 0.3)
     return fits, why, rank
+
+
+def _has(study: Study, name: str) -> bool:
+    return name in list(Role) and study.has(Role(name))
 
 
 def _first_match(assumed: set[str], rules: tuple[tuple[str, float, str], ...]) -> tuple[bool, str, float]:

@@ -4,7 +4,7 @@ The doubly robust method regresses a pseudo-outcome on the dose and needs either
 to be modelled well. The generalised propensity score (GPS) of Hirano & Imbens rests on both of its models.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -26,8 +26,8 @@ from cqox_assets.numerics.dose_fit import DoseFit, KernelSettings, doubly_robust
 from cqox_assets.numerics.dose_gps import TERMS
 from cqox_assets.numerics.dose_support import commonest, dose_correlations, effective_rows, extrapolated_share
 from cqox_assets.numerics.inference import wald
-from cqox_assets.numerics.sample import check_clusters, collinear_notice
 from cqox_assets.numerics.linear import dropped_names
+from cqox_assets.numerics.sample import check_clusters, collinear_notice
 from cqox_assets.result import Effect, EffectEstimate, Estimand, Interval, Refusal
 from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study, TreatmentKind
@@ -104,7 +104,10 @@ class DoseResponseParams(CommonParams):
             "points": (5 <= self.points <= 500, "between 5 and 500"),
             "bandwidth": (self.bandwidth is None or self.bandwidth > 0, "positive"),
             "ratio_limit": (self.ratio_limit > 1, "above 1"),
-            "trim": (self.trim is None, "left out: doses have no propensity to trim on, ratio_limit bounds the weights"),
+            "trim": (
+                self.trim is None,
+                "left out: doses have no propensity to trim on, ratio_limit bounds the weights",
+            ),
         }
         for name, (holds, wanted) in checks.items():
             if not holds:
@@ -318,9 +321,7 @@ def _words(params: DoseResponseParams, data: DoseData) -> str:
     return words + (", clustered" if data.cluster is not None else "")
 
 
-def _effects(
-    study: Study, params: DoseResponseParams, data: DoseData, places: _Places, fit: DoseFit
-) -> list[Effect]:
+def _effects(study: Study, params: DoseResponseParams, data: DoseData, places: _Places, fit: DoseFit) -> list[Effect]:
     name, curve = study.name(Role.TREATMENT), fit.curve
     facts: dict[str, Any] = {"level": params.level, "df": None if data.cluster is None else float(data.cluster.max())}
     steep = float(np.hypot(data.std_error(curve.slope_influence), np.sqrt(curve.slope_spread)))
@@ -330,8 +331,12 @@ def _effects(
         error = float(np.hypot(data.std_error(influence), np.sqrt(spread)))
         effects.append(
             wald(
-                gap, error, estimand=Estimand.DOSE_CONTRAST, contrast=f"{high:g} - {low:g} of {name}",
-                at={"dose": high} if len(places.pairs) > 1 else {}, **facts,
+                gap,
+                error,
+                estimand=Estimand.DOSE_CONTRAST,
+                contrast=f"{high:g} - {low:g} of {name}",
+                at={"dose": high} if len(places.pairs) > 1 else {},
+                **facts,
             )  # fmt: skip
         )
     for dose in places.listed:
@@ -461,7 +466,9 @@ def _notices(
     far = [dose for dose in (*places.listed, *np.ravel(places.pairs)) if not tails[0] <= dose <= tails[1]]
     if far:
         listed = ", ".join(f"{dose:g}" for dose in dict.fromkeys(far))
-        notices.append(f"dose {listed} lies among the most extreme 2% of doses ({tails[0]:g} to {tails[1]:g} hold the rest)")
+        notices.append(
+            f"dose {listed} lies among the most extreme 2% of doses ({tails[0]:g} to {tails[1]:g} hold the rest)"
+        )
     bold = curve.loc[curve["extrapolated"] > _HALF, "dose"]
     if len(bold):
         listed = ", ".join(f"{dose:g}" for dose in bold.iloc[:5]) + (", ..." if len(bold) > 5 else "")

@@ -379,6 +379,7 @@ SPEC = EstimatorSpec(
     diagnostics=("exposure_probability", "exposure_share", "weight_range", "design_p", "raw_smd"),
     tables=("exposure", "conditions", "condition_means", "balance"),
     side_tables=("edges",),
+    one_of=(("edges",), ("cluster",)),
     truths=("network_trial", "network_of_clusters", "null_network"),
     breaks=("contagious_treatment",),
     oracle=("network_exposure",),

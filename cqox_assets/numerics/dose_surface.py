@@ -42,7 +42,8 @@ class Surface:
         first, pairs = _dose_positions(self.basis), _pair_positions(self.basis)
         raw = (columns - self.basis.mean[first]) / self.basis.spread[first]
         return np.asarray(
-            self.coef[:, first] @ raw.T - (self.coef[:, pairs] @ _ratio(self.basis.mean, self.basis.spread, pairs))[:, None]
+            self.coef[:, first] @ raw.T
+            - (self.coef[:, pairs] @ _ratio(self.basis.mean, self.basis.spread, pairs))[:, None]
         )
 
     def cut(self, place: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from cqox_assets.runner import run_estimator, runner_for
 from cqox_assets.simulate.designs import DESIGNS
 from cqox_assets.spec import EstimatorSpec, build_params
 from cqox_assets.study import Role, Study
+from cqox_assets.suitability import missing_choice
 
 SPECS = list(load_estimators().values())
 SEED = 20240117
@@ -42,7 +43,7 @@ def like(spec: EstimatorSpec, design: str, n: int = 500) -> Study:
     An entry that works on side tables, such as the edges of a network, needs a design that has them.
     """
     common = small(design, n)
-    if not follows_units(spec) and not spec.side_tables and all(common.has(role) for role in spec.requires):
+    if not follows_units(spec) and not spec.side_tables and has_what_it_needs(spec, common):
         return common
     for truth in spec.truths:
         own = small(truth, n)
@@ -53,9 +54,14 @@ def like(spec: EstimatorSpec, design: str, n: int = 500) -> Study:
         for role in _TRAIT[design]:
             own = own.with_column(str(role), 1.0 + np.arange(len(own)) % 7, role)
         return own
-    extra = {role: common.frame[str(role)].to_numpy() for role in _TRAIT[design]}
+    extra = {role: np.resize(common.frame[str(role)].to_numpy(), len(own)) for role in _TRAIT[design]}
     roles = {**own.roles, **{role: (str(role),) for role in extra}}
     return replace(own, frame=own.frame.assign(**{str(role): values for role, values in extra.items()}), roles=roles)
+
+
+def has_what_it_needs(spec: EstimatorSpec, study: Study) -> bool:
+    """Whether the study has the roles and side tables without which the entry refuses."""
+    return all(study.has(role) for role in spec.requires) and missing_choice(spec, study) is None
 
 
 def follows_units(spec: EstimatorSpec) -> bool:
