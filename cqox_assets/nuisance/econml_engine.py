@@ -166,13 +166,10 @@ def forest_effects(
 
 
 def _known(values: np.ndarray, *, binary: bool = False) -> Any:
-    """Return a model that predicts given values by the row's number, which is its last input."""
-    from sklearn.base import BaseEstimator
+    """Return a model that looks its predictions up by the row's number, which is its last input."""
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
     class Known(BaseEstimator):  # type: ignore[misc]
-        """Looks predictions up that were made before."""
-
-        _estimator_type = "classifier" if binary else "regressor"
         classes_ = np.array([0, 1])
 
         def __init__(self, values: np.ndarray) -> None:
@@ -181,11 +178,19 @@ def _known(values: np.ndarray, *, binary: bool = False) -> Any:
         def fit(self, x: np.ndarray, y: np.ndarray, sample_weight: Any = None) -> "Known":
             return self
 
-        def predict(self, x: np.ndarray) -> np.ndarray:
+        def look_up(self, x: np.ndarray) -> np.ndarray:
             return np.asarray(self.values[x[:, -1].astype(int)])
 
+    class KnownMean(RegressorMixin, Known):  # type: ignore[misc]
+        def predict(self, x: np.ndarray) -> np.ndarray:
+            return self.look_up(x)
+
+    class KnownChance(ClassifierMixin, Known):  # type: ignore[misc]
+        def predict(self, x: np.ndarray) -> np.ndarray:
+            return (self.look_up(x) > 0.5).astype(int)
+
         def predict_proba(self, x: np.ndarray) -> np.ndarray:
-            chance = self.values[x[:, -1].astype(int)]
+            chance = self.look_up(x)
             return np.column_stack([1 - chance, chance])
 
-    return Known(values)
+    return KnownChance(values) if binary else KnownMean(values)

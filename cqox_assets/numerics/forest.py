@@ -130,7 +130,7 @@ def fit_forest(
 
     settings = settings or ForestSettings()
     rows = ForestRows.of(x, t, y, weight, cluster)
-    scale = float(np.sqrt(np.average(rows.y**2, weights=rows.weight))) or 1.0
+    scale = _size_of(rows.y, rows.weight)
     rows.y[:] /= scale
     size = settings.rows or rows_per_tree(int((rows.weight > 0).sum()))
     data = Rows(rows.codes, rows.t, rows.y, rows.weight)
@@ -143,13 +143,14 @@ def fit_forest(
     rule = Rule(size, min(p, settings.tries or int(np.sqrt(p)) + 20), settings.min_leaf, settings.balance)
 
     def grow(pair: int) -> None:
-        state = start_of(settings.seed % 2**62, pair)
-        halves = _halves(rows, state, unseen[:, pair])
+        # Every part has random numbers of its own: what one half-sample holds changes nothing in the other.
+        seed, part = settings.seed % 2**62, 5 * pair
+        halves = _halves(rows, start_of(seed, part), unseen[:, pair])
         if line is not None:
             kinds[1].coef[pair] = line.fit(halves)
         for g, half in enumerate(halves):
-            for kind in kinds:
-                trees = Trees(*(part[pair, g] for part in kind.trees))
+            for place, kind in enumerate(kinds, start=1):
+                state, trees = start_of(seed, part + 2 * g + place), Trees(*(array[pair, g] for array in kind.trees))
                 grow_trees(
                     data, rows.line, kind.coef[pair, g], half, rows.starts, rows.stops, rule, state, trees, used[pair]
                 )
@@ -169,6 +170,12 @@ def fit_forest(
         share,
         size,
     )
+
+
+def _size_of(y: np.ndarray, weight: np.ndarray) -> float:
+    """Return the root mean square of y, 1 if it is 0; no square overflows."""
+    peak = float(np.abs(y).max())
+    return peak * float(np.sqrt(np.average((y / peak) ** 2, weights=weight))) or 1.0 if peak > 0 else 1.0
 
 
 def _empty(rows: ForestRows, settings: ForestSettings, trees: int, size: int, *, linear: bool) -> _Kind:
