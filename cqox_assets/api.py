@@ -147,14 +147,40 @@ def sensitivity(
             f"the question is not about the {estimate.estimand} of {estimate.estimator}",
             f"ask it about {', '.join(spec.applies_to)}",
         )
-    return spec.run(_study(frame, roles, tables), estimate, values, runner_for())
+    from cqox_assets.nuisance.shared import shared_nuisance
+
+    study, catalogue = _study(frame, roles, tables), load_estimators()
+    sharing = estimate.estimator in catalogue and catalogue[estimate.estimator].shares_nuisance
+    held = shared_nuisance(study) if sharing else None
+    context = runner_for(Context(nuisance=held if isinstance(held, Nuisance) else None))
+    return spec.run(study, estimate, values, context)
 
 
-def plan(frame: "pd.DataFrame", roles: Roles) -> "MethodPlan":
-    """Rank the estimators for a frame: `.ranked` holds (name, reason), `.refused` name to remedy."""
+def plan(
+    frame: "pd.DataFrame",
+    roles: Roles,
+    tables: "Mapping[str, pd.DataFrame] | None" = None,
+    declaration: Mapping[str, Any] | None = None,
+) -> "MethodPlan":
+    """Rank the estimators for a frame: `.ranked` holds (name, reason), `.refused` name to remedy.
+
+    Parameters
+    ----------
+    frame, roles, tables
+        As in :func:`estimate`.
+    declaration : mapping, optional
+        Keys of `study.yaml`, such as `{"design": "trial"}`.
+
+    Raises
+    ------
+    MappingError
+        If a role or column is not known.
+    DeclarationError
+        If the declaration is not understood.
+    """
     from cqox_assets.discovery.plan import plan_methods
 
-    return plan_methods(_study(frame, roles, None))
+    return plan_methods(_study(frame, roles, tables, declaration))
 
 
 def estimators() -> dict[str, EstimatorSpec]:
@@ -172,7 +198,13 @@ def figures() -> dict[str, FigureSpec]:
     return dict(load_figures())
 
 
-def _study(frame: "pd.DataFrame", roles: Roles, tables: "Mapping[str, pd.DataFrame] | None") -> Study:
+def _study(
+    frame: "pd.DataFrame",
+    roles: Roles,
+    tables: "Mapping[str, pd.DataFrame] | None",
+    declaration: Mapping[str, Any] | None = None,
+) -> Study:
+    from cqox_assets.declaration import read_declaration
     from cqox_assets.mapping.prepare import prepare
 
-    return prepare(frame, roles, tables=tables)
+    return prepare(frame, roles, tables=tables, declaration=read_declaration(declaration or {}, "declaration"))

@@ -97,6 +97,17 @@ def parse_declaration(text: str, source: str = "study.yaml") -> Declaration:
         return Declaration()
     if not isinstance(content, Mapping):
         raise DeclarationError(f"{source} must be a mapping of keys to values, found a {type(content).__name__}")
+    return read_declaration(content, source)
+
+
+def read_declaration(content: Mapping[str, Any], source: str = "study.yaml") -> Declaration:
+    """Build a declaration from its keys and values.
+
+    Raises
+    ------
+    DeclarationError
+        If a key or value is not understood; the message names it.
+    """
     try:
         return Declaration.model_validate(content)
     except ValidationError as error:

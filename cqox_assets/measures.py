@@ -240,6 +240,21 @@ MEASURES: Mapping[str, Measure] = {
             reference="VanderWeele & Ding 2017, doi:10.7326/M16-2607",
         ),
         Measure(
+            "robustness_value", "Robustness value of the interval",
+            "partial R2 with treatment and outcome that a hidden confounder needs to move the interval to the null",
+            "above", 0.02, meaning="A weak hidden confounder could explain the result away.",
+            remedy="Measure and map the likeliest confounders, or run a trial.",
+            reference="Cinelli & Hazlett 2020, doi:10.1111/rssb.12348",
+        ),
+        Measure(
+            "rosenbaum_gamma", "Rosenbaum's gamma",
+            "factor on the odds of treatment within matched pairs that a hidden bias needs to explain the result away",
+            "above", 1.2,
+            meaning="A small hidden bias within the matched pairs could explain the result away.",
+            remedy="Measure and match on the likeliest confounders, or run a trial.",
+            reference="Rosenbaum 2002, doi:10.1007/978-1-4757-3692-2",
+        ),
+        Measure(
             "first_stage_f", "First-stage F", "effective F statistic of the instruments in the first stage", "above",
             10,
             meaning="The instruments barely move the treatment, so the usual interval cannot be trusted.",

@@ -14,11 +14,12 @@ from cqox_assets.errors import CatalogError, ContractError, CqoxError, MappingEr
 from cqox_assets.measures import Diagnostic, Status
 from cqox_assets.numerics.bootstrap import resampled_rows
 from cqox_assets.numerics.inference import draws_effect
+from cqox_assets.numerics.logit import SeparationError
 from cqox_assets.numerics.threads import threads_for
 from cqox_assets.result import Effect, EffectEstimate, Failure, Outcome, Refusal, with_provenance
 from cqox_assets.spec import CommonParams, Context, EstimatorSpec, build_params
 from cqox_assets.study import Role, Study, TreatmentKind
-from cqox_assets.suitability import refuse_early, suited_to
+from cqox_assets.suitability import compares_arms, refuse_early, separating_covariates, suited_to
 
 _SEVERITY = {Status.PASS: 0, Status.NOT_RUN: 1, Status.WARN: 2, Status.FAIL: 3}
 
@@ -41,7 +42,7 @@ def run_estimator(
     except (CatalogError, ContractError):
         raise  # a wrong parameter is said to the caller; a broken contract is a bug, never a refusal
     except CqoxError as error:
-        outcome = _in_words(spec, error)
+        outcome = _in_words(spec, study, error)
     facts = {
         "fingerprint": study.fingerprint,
         "params": asdict(params),
@@ -59,9 +60,12 @@ def _answer(spec: EstimatorSpec, study: Study, params: CommonParams, context: Co
     return replace(outcome, notices=(*notices, *outcome.notices)) if isinstance(outcome, EffectEstimate) else outcome
 
 
-def _in_words(spec: EstimatorSpec, error: CqoxError) -> Refusal:
+def _in_words(spec: EstimatorSpec, study: Study, error: CqoxError) -> Refusal:
     """Turn data that a model cannot be fitted to into a refusal with the error's own words."""
     reason, _, remedy = error.message.partition("; ")
+    culprits = separating_covariates(study) if isinstance(error, SeparationError) else []
+    if culprits:
+        reason += f"; {', '.join(repr(name) for name in culprits[:5])} does so alone"
     return spec.refuse(error.code, reason, remedy or "see the data diagnostics of this study")
 
 
@@ -116,7 +120,7 @@ def _run_contrasts(
     spec: EstimatorSpec, study: Study, params: CommonParams, context: Context
 ) -> EffectEstimate | Refusal:
     try:
-        if study.treatment_kind is not TreatmentKind.CATEGORICAL or Role.TREATMENT not in spec.requires:
+        if study.treatment_kind is not TreatmentKind.CATEGORICAL or not compares_arms(spec, study):
             return spec.run(study, params, context)
         answers = {}
         for arm, part in study.contrasts():
@@ -128,7 +132,7 @@ def _run_contrasts(
     except (CatalogError, ContractError):
         raise
     except CqoxError as error:
-        return _in_words(spec, error)
+        return _in_words(spec, study, error)
 
 
 def _merge(study: Study, answers: Mapping[str, EffectEstimate]) -> EffectEstimate:

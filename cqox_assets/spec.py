@@ -391,7 +391,8 @@ class EstimatorSpec:
 class SensitivitySpec:
     """One sensitivity question: `run(study, results, params, context)` answers it for one estimate of `results`.
 
-    `applies_to` holds estimator names or estimands; empty means every estimate.
+    `applies_to` holds estimator names or estimands; empty means every estimate. `informs_in_trial`: the question is
+    about unmeasured causes of the treatment, so in a declared trial its answer informs and does not hold.
     """
 
     name: str
@@ -399,6 +400,7 @@ class SensitivitySpec:
     question: str
     run: Callable[[Study, "EffectEstimate", Any, Context], SensitivityResult | Refusal]
     applies_to: tuple[str, ...] = ()
+    informs_in_trial: bool = False
     reference: str = ""
     params: type[CommonParams] = CommonParams
     cost: Literal["light", "heavy"] = "light"

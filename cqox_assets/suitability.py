@@ -43,9 +43,10 @@ def refuse_early(spec: EstimatorSpec, study: Study) -> Refusal | None:
     """Return why an entry cannot run on a study that was suited to it, or None."""
     for role in sorted(spec.requires):
         if not study.has(role):
+            left_out = next((notice for notice in study.notices if notice.startswith(f"{role} with one value")), "")
             return spec.refuse(
                 "missing_role",
-                f"no column plays the role '{role}'",
+                f"no column plays the role '{role}'" + (f": {left_out}" if left_out else ""),
                 f"map it in study.yaml: roles: {{{role}: <column>}}",
             )
     for role in _MUST_HONOUR:
@@ -64,10 +65,17 @@ def refuse_early(spec: EstimatorSpec, study: Study) -> Refusal | None:
         )
     return (
         _refuse_clusters(spec, study)
-        or (_refuse_treatment(spec, study) if Role.TREATMENT in spec.requires else None)
+        or (_refuse_treatment(spec, study) if compares_arms(spec, study) else None)
         or _refuse_lone_clusters(spec, study)
         or _refuse_unequal_strata(spec, study)
     )
+
+
+def compares_arms(spec: EstimatorSpec, study: Study) -> bool:
+    """Whether an entry reads the mapped treatment as arms or doses of its rows, not as a start in time."""
+    if not study.has(Role.TREATMENT) or {Role.UNIT, Role.TIME} & spec.requires:
+        return Role.TREATMENT in spec.requires
+    return Role.TREATMENT in spec.requires | spec.accepts
 
 
 def _refuse_unequal_strata(spec: EstimatorSpec, study: Study) -> Refusal | None:
@@ -91,10 +99,22 @@ def _refuse_unequal_strata(spec: EstimatorSpec, study: Study) -> Refusal | None:
     )
 
 
+def separating_covariates(study: Study) -> list[str]:
+    """Return the covariates that by themselves tell the two arms apart, as people read their names."""
+    if not study.has(Role.COVARIATES) or study.treatment_kind is not TreatmentKind.BINARY:
+        return []
+    x, treated = study.matrix(), study.column(Role.TREATMENT) == 1
+    if treated.all() or not treated.any():
+        return []
+    one, zero = x[treated], x[~treated]
+    apart = (one.min(0) > zero.max(0)) | (zero.min(0) > one.max(0))
+    return [study.label(name) for name, found in zip(study.names(Role.COVARIATES), apart, strict=True) if found]
+
+
 def _refuse_lone_clusters(spec: EstimatorSpec, study: Study) -> Refusal | None:
     """Refuse an arm within one cluster: how its mean varies between clusters cannot be known."""
     cluster = study.codes(Role.CLUSTER)
-    if cluster is None or not study.arms or Role.TREATMENT not in spec.requires or Role.UNIT in spec.requires:
+    if cluster is None or not study.arms or not compares_arms(spec, study) or Role.UNIT in spec.requires:
         return None
     codes = study.column(Role.TREATMENT)
     for code, arm in enumerate(study.arms):

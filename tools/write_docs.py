@@ -1,4 +1,4 @@
-"""Write docs/catalogue.md and the tables of README from the catalogues: ``python tools/write_docs.py [--check]``."""
+"""Write the pages in docs/ and the tables of README from the catalogues: ``python tools/write_docs.py [--check]``."""
 
 import argparse
 import math
@@ -12,6 +12,9 @@ from typing import Any
 from cqox_assets.catalog import load_estimators, load_figures, load_sensitivities
 from cqox_assets.measures import MEASURES
 from cqox_assets.spec import CommonParams
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from estimator_pages import page
 
 ROOT = Path(__file__).resolve().parent.parent
 _ENTRY = re.compile(r"^    (\w+) : [^\n]*\n((?:        [^\n]*\n?)+)", re.MULTILINE)
@@ -66,8 +69,8 @@ def render() -> str:
     lines += table(
         ("name", "title", "also known as", "estimands", "required roles", "gates", "references"),
         (
-            (f"`{item.name}`", item.title, words(item.aliases), words(item.estimands), words(sorted(item.requires)),
-             words(item.diagnostics), words(item.references))
+            (f"[`{item.name}`](estimators/{item.name}.md)", item.title, words(item.aliases), words(item.estimands),
+             words(sorted(item.requires)), words(item.diagnostics), words(item.references))
             for item in estimators.values()
         ),
     )  # fmt: skip
@@ -101,7 +104,7 @@ def render() -> str:
 def short_tables() -> dict[str, list[str]]:
     """Return the tables that README shows, by the name of their place."""
     rows = [
-        (f"`{item.name}`", item.title, words(item.estimands), words(item.diagnostics))
+        (f"[`{item.name}`](docs/estimators/{item.name}.md)", item.title, words(item.estimands), words(item.diagnostics))
         for item in load_estimators().values()
     ]
     return {
@@ -135,8 +138,12 @@ def fill(text: str) -> str:
 
 def pages() -> dict[Path, str]:
     """Return every generated page with its text."""
-    readme = ROOT / "README.md"
-    return {ROOT / "docs" / "catalogue.md": render(), readme: fill(readme.read_text(encoding="utf-8"))}
+    readme, folder = ROOT / "README.md", ROOT / "docs" / "estimators"
+    found = {ROOT / "docs" / "catalogue.md": render(), readme: fill(readme.read_text(encoding="utf-8"))}
+    for name, item in load_estimators().items():
+        own = parameters(item.params) if item.params is not CommonParams else []
+        found[folder / f"{name}.md"] = page(item, own, table)
+    return found
 
 
 def _passes(item: Any) -> str:
@@ -158,7 +165,7 @@ def main() -> int:
         return 1
     for path in stale:
         text = pages()[path]
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     print(f"written: {names}")
     return 0

@@ -122,11 +122,13 @@ def gather(
     trial = declared.design == "trial"
     targets = summary.targets()
     counted = {name for group in targets for name in group.estimators}
-    titles = {name: spec.title for name, spec in load_sensitivities().items()}
+    asked = load_sensitivities()
+    titles = {name: spec.title for name, spec in asked.items()}
+    informing = {name for name, spec in asked.items() if spec.informs_in_trial}
     minimum, said = _minimum_effect(declared)
     measured = {item.name for item in guardrails}
     questions = tuple(
-        replace(question, title=titles.get(item.name, item.name), informs=trial and item.name == "e_value")
+        replace(question, title=titles.get(item.name, item.name), informs=trial and item.name in informing)
         for item in (sensitivity or {}).values()
         if isinstance(item, SensitivityResult) and (not counted or item.estimator in counted)
         for question in _questions(item)

@@ -24,6 +24,7 @@ _OBSERVED = (
     ("random_assignment", 0.10, "compares the arms unadjusted, which only a trial justifies"),
 )
 _DOUBLY_ROBUST = 0.90
+_WELL_SUITED = 0.4
 _NOT_FOLLOWED = 0.50
 _MODELS = frozenset({"propensity_model", "outcome_model", "linearity"})
 _SPECIAL: Mapping[Role, tuple[str, ...]] = {
@@ -125,6 +126,8 @@ def plan_methods(study: Study, overlap: float | None = None) -> MethodPlan:
         found = _over_time(found)
     found.sort(key=lambda item: (-item[0], item[1]))
     estimand, reason = preferred_estimand(study, overlap)
+    if study.declaration.estimand is None:
+        estimand, reason = _answerable(found, estimand, reason)
     return MethodPlan(
         ranked=tuple((name, why) for _, name, why in found),
         refused=refused,
@@ -155,6 +158,15 @@ def preferred_estimand(study: Study, overlap: float | None = None) -> tuple[str,
             "so the treated are the units that can be spoken for",
         )
     return Estimand.ATE.value, "no other quantity was declared, so the effect over all units is asked for"
+
+
+def _answerable(found: list[tuple[float, str, str]], estimand: str, reason: str) -> tuple[str, str]:
+    """Return the estimand if a well-suited method identifies it, else what the best-suited method identifies."""
+    catalogue = load_estimators()
+    if not found or any(estimand in catalogue[name].estimands for rank, name, _ in found if rank >= _WELL_SUITED):
+        return estimand, reason
+    best = catalogue[found[0][1]]
+    return str(best.estimands[0]), f"it is what {best.title.lower()}, the best-suited method, identifies"
 
 
 def _obstacle(spec: EstimatorSpec, study: Study) -> str | None:

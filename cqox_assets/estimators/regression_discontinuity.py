@@ -25,6 +25,8 @@ from cqox_assets.spec import CommonParams, Context, EstimatorSpec
 from cqox_assets.study import Role, Study, TreatmentKind
 
 _FEWEST_ROWS = 8
+# Beyond this share of the bandwidth the limit at the cutoff is extrapolated; even a coarse running variable is nearer.
+_WIDEST_GAP = 0.5
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,9 @@ def run(study: Study, params: DiscontinuityParams, context: Context) -> EffectEs
     Parameters
     ----------
     study : Study
-        Outcome, a treatment of two arms or continuous, a running variable; optional cluster, and covariates, which are
-        only tested for jumps of their own. The cutoff is declared or a parameter.
+        Outcome, a running variable, a treatment of two arms or continuous; optional cluster, and covariates, which are
+        only tested for jumps of their own. The cutoff is declared or a parameter. Without a treatment column the side
+        of the cutoff is the treatment.
     params : DiscontinuityParams
     context : Context
 
@@ -153,6 +156,8 @@ def run(study: Study, params: DiscontinuityParams, context: Context) -> EffectEs
             "missing_cutoff", "no cutoff of the running variable is known",
             "state it in study.yaml: cutoff: <number>, or give the parameter cutoff",
         )  # fmt: skip
+    if not study.has(Role.TREATMENT):
+        study = _with_side(study, cutoff)
     design = _design(study, params, cutoff, cluster)
     if isinstance(design, Refusal):
         return design
@@ -166,6 +171,7 @@ def run(study: Study, params: DiscontinuityParams, context: Context) -> EffectEs
             f"{min(jump.rows)} rows lie within {h:.4g} of the cutoff on one side, {_FEWEST_ROWS} are needed; "
             "widen h or deliver rows near the cutoff"
         )
+    _check_gap(design, h)
     density, covariates = _density(design), _covariate_jumps(study, design, recipe)
     rows = _effects(study, params, jump, design)
     return SPEC.estimate(
@@ -182,11 +188,20 @@ def run(study: Study, params: DiscontinuityParams, context: Context) -> EffectEs
 
 
 def _cutoff(study: Study, params: DiscontinuityParams) -> tuple[float | None, list[str]]:
-    """Return the stated cutoff, else the roundest number between the arms if the running variable parts them."""
+    """Return the stated cutoff, else the roundest number between the arms if the running variable parts them.
+
+    Without a treatment a running variable that spans zero is taken as centred at its cutoff, and that is said.
+    """
     stated = params.cutoff if params.cutoff is not None else study.declaration.cutoff
-    if stated is not None or study.treatment_kind is not TreatmentKind.BINARY:
+    if stated is not None:
         return stated, []
-    x, t = study.column(Role.RUNNING_VARIABLE), study.column(Role.TREATMENT)
+    x = study.column(Role.RUNNING_VARIABLE)
+    if not study.has(Role.TREATMENT) and x.min() < 0 < x.max():
+        name = study.name(Role.RUNNING_VARIABLE)
+        return 0.0, [f"No cutoff is stated; '{name}' spans zero, so 0 is taken. State it in study.yaml: cutoff."]
+    if study.treatment_kind is not TreatmentKind.BINARY:
+        return None, []
+    t = study.column(Role.TREATMENT)
     one, zero = x[t == 1], x[t == 0]
     low, high = (zero, one) if zero.max() < one.min() else (one, zero)
     if low.max() >= high.min():
@@ -194,6 +209,15 @@ def _cutoff(study: Study, params: DiscontinuityParams) -> tuple[float | None, li
     found = cutoff_between(float(low.max()), float(high.min()))
     name = study.name(Role.RUNNING_VARIABLE)
     return found, [f"The cutoff {found:g} is where '{name}' parts the arms; study.yaml may state it (cutoff)."]
+
+
+def _with_side(study: Study, cutoff: float) -> Study:
+    """Return the study with the side of the cutoff as its treatment."""
+    above = study.column(Role.RUNNING_VARIABLE) >= cutoff
+    return replace(
+        study.with_column("side of the cutoff", above.astype(float), Role.TREATMENT),
+        arms=(f"below {cutoff:g}", f"{cutoff:g} or above"),
+    )
 
 
 def _design(
@@ -217,6 +241,17 @@ def _design(
             "use design: fuzzy, or correct the cutoff or the treatment",
         )  # fmt: skip
     return _Design(x, above, cutoff, sharp and params.design != "fuzzy", sign, cluster)
+
+
+def _check_gap(design: _Design, h: float) -> None:
+    """Refuse where the nearest rows of a side are so far from the cutoff that the limit would be extrapolated."""
+    for side, word in ((design.above, "at or above"), (~design.above, "below")):
+        nearest = float(np.abs(design.x[side]).min())
+        if nearest > _WIDEST_GAP * h:
+            raise FewNearCutoffError(
+                f"the nearest row {word} the cutoff {design.cutoff:g} is {nearest:.4g} away, with a bandwidth of "
+                f"{h:.4g}; correct the cutoff, or deliver rows near it"
+            )
 
 
 def _recipe(params: DiscontinuityParams, cluster: np.ndarray | None) -> Recipe:
@@ -388,8 +423,8 @@ SPEC = EstimatorSpec(
     family="cutoff",
     estimands=(Estimand.LATE,),
     run=run,
-    requires=frozenset({Role.OUTCOME, Role.TREATMENT, Role.RUNNING_VARIABLE}),
-    accepts=frozenset({Role.COVARIATES, Role.CLUSTER}),
+    requires=frozenset({Role.OUTCOME, Role.RUNNING_VARIABLE}),
+    accepts=frozenset({Role.TREATMENT, Role.COVARIATES, Role.CLUSTER}),
     treatment=(TreatmentKind.BINARY, TreatmentKind.CONTINUOUS),
     aliases=("RD", "RDD", "rd_sharp", "rd_fuzzy"),
     invariances=("row_order", "affine_outcome", "relabelled_arms"),

@@ -277,5 +277,6 @@ SPEC = SensitivitySpec(
     question="How strong must a hidden confounder be to explain the effect away?",
     run=run,
     applies_to=("ATE", "ATT", "ATC", "ATO", "CATE", "slope"),
+    informs_in_trial=True,
     reference="VanderWeele & Ding 2017, doi:10.7326/M16-2607",
 )

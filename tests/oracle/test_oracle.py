@@ -43,6 +43,8 @@ EXACT = {
     "rd_sharp": 23,
     "rd_fuzzy": 16,
     "rd_density_test": 4,
+    "sensitivity_ovb": 14,
+    "rosenbaum_bounds": 16,
 }
 
 

@@ -1,0 +1,150 @@
+"""Partial R2 and Rosenbaum bounds: published numbers are with the oracle; here a confounder is hidden and found."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import cqox_assets as cqox
+from cqox_assets.measures import Status
+from cqox_assets.numerics.omitted_variables import (
+    Coefficient,
+    adjusted,
+    benchmark_bound,
+    fit_coefficient,
+    robustness_of_scale,
+    robustness_value,
+)
+from cqox_assets.numerics.signed_rank import critical_gamma, lower_p, signed_ranks, upper_p
+from cqox_assets.result import EffectEstimate, Refusal, SensitivityResult
+
+ROLES = {"outcome": "y", "treatment": "d", "covariates": ["x"]}
+
+
+def confounded(effect: float = 0.0, n: int = 1500, seed: int = 3) -> pd.DataFrame:
+    """The hidden u moves treatment and outcome as much as the mapped x does."""
+    generator = np.random.default_rng(seed)
+    x, u, noise = generator.standard_normal((3, n))
+    d = (generator.random(n) < 1 / (1 + np.exp(-x - u))) * 1
+    return pd.DataFrame({"x": x, "u": u, "d": d, "y": x + u + effect * d + noise})
+
+
+def ask(question: str, frame: pd.DataFrame, estimator: str, **params: object) -> SensitivityResult:
+    estimate = cqox.estimate(estimator, frame, ROLES)
+    assert isinstance(estimate, EffectEstimate)
+    found = cqox.sensitivity(question, frame, ROLES, estimate, **params)
+    assert isinstance(found, SensitivityResult), found
+    return found
+
+
+def test_a_confounder_like_the_known_one_would_explain_the_estimate_away() -> None:
+    frame = confounded()
+    found = ask("partial_r2", frame, "ols")
+    row = found.table.set_index("strength").loc[1.0]
+    truth = fit_coefficient(frame["y"].to_numpy(), frame["d"].to_numpy(float), frame[["x", "u"]].to_numpy())
+    assert abs(truth.estimate) < 3 * truth.std_error  # with u in the model there is no effect
+    assert row["low"] < 0 < row["high"]
+    assert found.status is Status.WARN
+    assert "'x'" in found.meaning
+
+
+def test_a_strong_effect_survives_a_confounder_like_the_known_one() -> None:
+    found = ask("partial_r2", confounded(effect=4.0), "ols")
+    assert found.table.set_index("strength").loc[1.0, "low"] > 0
+    assert found.status is Status.PASS
+
+
+def test_cross_fitted_estimates_have_a_value_of_their_own() -> None:
+    frame = confounded(effect=2.0, n=800)
+    scored, linear = (ask("partial_r2", frame, "aipw", model=model) for model in ("auto", "linear"))
+    assert set(scored.table["model"]) == {"cross-fitted"}
+    assert set(linear.table["model"]) == {"linear"}
+    assert 0.3 < scored.value / linear.value < 3
+
+
+def test_the_adjusted_estimate_is_that_of_the_full_regression() -> None:
+    """With the confounder's own partial R2 the formula gives the coefficient of the regression that has it."""
+    frame = confounded(effect=1.0)
+    y, d, x, u = (frame[name].to_numpy(float) for name in ("y", "d", "x", "u"))
+    short = fit_coefficient(y, d, x[:, None])
+    full = fit_coefficient(y, d, np.column_stack([x, u]))
+    with_treatment = fit_coefficient(d, u, x[:, None]).partial_r2
+    with_outcome = fit_coefficient(y, u, np.column_stack([d, x])).partial_r2
+    estimate, error = adjusted(short, with_treatment, with_outcome)
+    assert estimate == pytest.approx(full.estimate, rel=1e-9)
+    assert error == pytest.approx(full.std_error, rel=1e-9)
+
+
+def test_the_robustness_value_is_where_the_estimate_vanishes() -> None:
+    coefficient = Coefficient(2.0, 0.5, 100)
+    value = robustness_value(coefficient)
+    assert adjusted(coefficient, value, value)[0] == pytest.approx(0, abs=1e-12)
+    assert robustness_value(coefficient, alpha=0.05) < value
+    assert robustness_value(Coefficient(0.1, 0.5, 100), alpha=0.05) == 0
+    r = robustness_of_scale(1.5, 4.0)
+    assert 4.0 * r / math.sqrt(1 - r) == pytest.approx(1.5)
+    assert robustness_of_scale(0.0, 4.0) == 0
+
+
+def test_a_confounder_that_cannot_exist_has_no_bound() -> None:
+    assert benchmark_bound(0.6, 0.1, 3.0) is None
+    assert benchmark_bound(1.0, 0.1, 1.0) is None
+
+
+def test_critical_gamma_is_where_the_upper_p_value_crosses() -> None:
+    differences = np.random.default_rng(1).standard_normal(80) + 0.8
+    ranks = signed_ranks(differences)
+    critical = critical_gamma(ranks, 0.05)
+    assert critical is not None
+    assert upper_p(ranks, critical) == pytest.approx(0.05, rel=1e-6)
+    assert upper_p(ranks, 1.0) == pytest.approx(lower_p(ranks, 1.0))
+    assert lower_p(ranks, 2.0) < upper_p(ranks, 1.0) < upper_p(ranks, 2.0)
+    assert critical_gamma(signed_ranks(-differences), 0.05) is None
+
+
+@pytest.mark.parametrize("zeros", ["keep", "drop"])
+def test_pairs_without_a_difference_decide_nothing(zeros: str) -> None:
+    ranks = signed_ranks(np.zeros(12), zeros)  # type: ignore[arg-type]
+    assert upper_p(ranks, 1.0) == 1.0
+
+
+def test_rosenbaum_bounds_of_declared_pairs() -> None:
+    generator = np.random.default_rng(2)
+    pair, d = np.repeat(np.arange(60), 2), np.tile([0, 1], 60)
+    frame = pd.DataFrame({"pair": pair, "d": d, "x": generator.standard_normal(120)})
+    frame["y"] = 1.0 * d + generator.standard_normal(60)[pair] + 0.5 * generator.standard_normal(120)
+    roles = ROLES | {"pair": "pair"}
+    estimate = cqox.estimate("propensity_matching", frame, roles)
+    assert isinstance(estimate, EffectEstimate)
+    found = cqox.sensitivity("rosenbaum_bounds", frame, roles, estimate)
+    assert isinstance(found, SensitivityResult)
+    assert found.table["pairs"].unique().tolist() == [60]
+    assert "role pair" in found.meaning
+    assert found.value > 2
+    assert found.table["p_upper"].is_monotonic_increasing
+
+
+def test_rosenbaum_bounds_match_pairs_themselves() -> None:
+    found = ask("rosenbaum_bounds", confounded(effect=2.0), "propensity_matching")
+    assert found.table["pairs"].iloc[0] > 200
+    assert "matched on the propensity score" in found.meaning
+
+
+def test_too_few_pairs_are_refused() -> None:
+    frame = confounded(n=400).assign(pair=lambda rows: np.arange(len(rows)))
+    estimate = cqox.estimate("propensity_matching", frame, ROLES | {"pair": "pair"})
+    assert isinstance(estimate, EffectEstimate)
+    found = cqox.sensitivity("rosenbaum_bounds", frame, ROLES | {"pair": "pair"}, estimate)
+    assert isinstance(found, Refusal)
+    assert found.code == "too_few_pairs"
+
+
+def test_an_estimate_that_needs_no_unconfoundedness_is_refused() -> None:
+    frame = confounded().assign(z=lambda rows: (rows["u"] > 0) * 1)
+    roles = ROLES | {"instruments": ["z"]}
+    estimate = cqox.estimate("iv", frame, roles)
+    assert isinstance(estimate, EffectEstimate)
+    found = cqox.sensitivity("partial_r2", frame, roles, estimate)
+    assert isinstance(found, Refusal)
+    assert found.code == "not_applicable"
