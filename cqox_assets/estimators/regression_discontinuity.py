@@ -448,6 +448,7 @@ SPEC = EstimatorSpec(
     reading="The effect is that at the cutoff and nowhere else. Read density_p (did units choose their side?) and "
     "covariate_continuity_p before the effect. The interval is the robust, bias-corrected one: it is not centred on "
     "the estimate.",
+    coverage_rows=2000,
     example=Example(
         data="data/finance/2025-01/loans.csv",
         roles={"outcome": "result_eur", "treatment": "lower_rate", "running_variable": "credit_score"},
