@@ -385,6 +385,8 @@ MEASURES: Mapping[str, Measure] = {
             "proxy_correlation", "Correlation of the proxies",
             "smallest canonical correlation of treatment and outcome proxies, given treatment and covariates",
             reference="Miao, Geng & Tchetgen Tchetgen 2018, doi:10.1093/biomet/asy038",
+        ),
+        Measure(
             "spatial_dependence_p", "Spatial dependence",
             "p-value of Moran's I of least-squares residuals: small means that neighbours are alike beyond the regressors",
             reference="Cliff & Ord 1981",
