@@ -5,6 +5,7 @@ The running variable is centred at the cutoff. Responses may have two columns, o
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 
@@ -181,6 +182,7 @@ def _solve_scaled(design: np.ndarray, weights: np.ndarray, y: np.ndarray) -> tup
     return back @ (q.T @ (y * root)), back @ back.T
 
 
+@cache
 def _orthogonal(order: int, sign: float) -> np.ndarray:
     """Return the coefficients of Legendre's polynomials on [0, sign], shape (order + 1, order + 1), one per column."""
     shifted = np.polynomial.Polynomial([-1.0, 2.0 * sign])
