@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_MANY, _MANY_WITH_RIDGE = 600, 100  # donors
-_EXACT = 1e-13
+_MANY, _MANY_WITH_RIDGE = 200, 100  # donors
+_EXACT, _REPRODUCED = 1e-13, 1e-10
 
 
 def simplex_weights(
@@ -87,8 +87,8 @@ def _by_need(target: np.ndarray, donors: np.ndarray, barred: int | None = None) 
         gain = misfit - (rest @ donors - rest @ target)
         gain[chosen] = 0.0
         gain[[] if barred is None else barred] = 0.0
-        better = np.flatnonzero(gain > _EXACT * size * max(np.sqrt(misfit), _EXACT * size))
-        if not len(better):
+        better = np.flatnonzero(gain > _EXACT * size * np.sqrt(misfit))
+        if not len(better) or misfit <= (_REPRODUCED * size) ** 2:
             weights[chosen] = _active_set(donors[:, chosen] - target[:, None])
             return weights
         if len(better) > step:
