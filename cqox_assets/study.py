@@ -135,7 +135,7 @@ class Study:
 
     def column(self, role: Role) -> np.ndarray:
         """Values of the role's one column as a float64 array of shape (n,)."""
-        return self._floats([self.name(role)])[:, 0]
+        return self._floats(self.name(role))
 
     def matrix(self, role: Role = Role.COVARIATES) -> np.ndarray:
         """Values of the role's columns as a float64 array of shape (n, k); k may be 0."""
@@ -285,10 +285,12 @@ class Study:
             notices=tuple(facts["notices"]),
         )
 
-    def _floats(self, names: list[str]) -> np.ndarray:
+    def _floats(self, names: str | list[str]) -> np.ndarray:
+        """Return a copy of one column, shape (n,), or of several, shape (n, k), as float64."""
         try:
-            return np.ascontiguousarray(self.frame[names].to_numpy(dtype=np.float64, na_value=np.nan))
+            return np.array(self.frame[names].to_numpy(dtype=np.float64, na_value=np.nan), order="C")
         except (TypeError, ValueError) as error:
+            names = [names] if isinstance(names, str) else names
             texts = [name for name in names if not pd.api.types.is_numeric_dtype(self.frame[name])]
             raise MappingError(
                 f"column {', '.join(texts) or names} is not numeric ({error}); prepare the study before estimating"

@@ -195,7 +195,8 @@ def _refuse_treatment(spec: EstimatorSpec, study: Study) -> Refusal | None:
             return spec.refuse(
                 "empty_arm", f"arm '{empty[0]}' has no rows", "leave the arm out of contrast in study.yaml"
             )
-    if Role.OUTCOME in spec.requires and len(np.unique(study.column(Role.OUTCOME))) < 2:
+    outcome = study.column(Role.OUTCOME) if Role.OUTCOME in spec.requires else np.arange(2.0)
+    if not (outcome[1:] != outcome[:1]).any():
         return spec.refuse(
             "constant_outcome",
             f"outcome '{study.name(Role.OUTCOME)}' is the same in every row",

@@ -174,6 +174,9 @@ class _Matching:
         self.covariates = study.matrix()
         self.points = whiten(self.covariates) if params.method == "mahalanobis" else score
         self.rows = {arm: np.flatnonzero(self.treated == arm) for arm in (0, 1)}
+        if params.method in ("nearest", "kernel") and params.replacement and params.ties == "average":
+            # The order of the file does not matter here, and sorted scores are several times faster to search.
+            self.rows = {arm: rows[np.argsort(score[rows], kind="stable")] for arm, rows in self.rows.items()}
         spread = float(score.std(ddof=1))
         self.radius = np.inf if params.caliper is None or spread == 0 else params.caliper * spread
         self.bandwidth = (params.bandwidth or 2.34 * len(score) ** -0.2) * (spread or 1.0)
@@ -304,9 +307,12 @@ def _pairs(matching: _Matching, sample: MatchedSample, row: np.ndarray, notices:
             parts.append(pd.DataFrame({"row": row[rows], "match": row[others], "weight": weight}))
             listed += len(source)
             if listed > _LISTED_PAIRS:
-                notices.append(f"The table of matches lists the first {_LISTED_PAIRS} pairs only.")
-                return pd.concat(parts, ignore_index=True).head(_LISTED_PAIRS)
-    return pd.concat(parts, ignore_index=True)
+                break
+        if listed > _LISTED_PAIRS:
+            notices.append(f"The table of matches lists {_LISTED_PAIRS} pairs only.")
+            break
+    found = pd.concat(parts, ignore_index=True).head(_LISTED_PAIRS)
+    return found.sort_values("row", kind="stable", ignore_index=True)
 
 
 SPEC = EstimatorSpec(

@@ -1,6 +1,7 @@
 """Regression discontinuity: the jump of the outcome where a running variable crosses the cutoff of the treatment."""
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -10,12 +11,12 @@ from cqox_assets.diagnostics.density import DensityTest, density_test
 from cqox_assets.errors import CatalogError
 from cqox_assets.measures import Diagnostic
 from cqox_assets.numerics.discontinuity import (
+    Arrangement,
     Jump,
     Recipe,
     bandwidths_of,
     cutoff_between,
     estimate_jumps,
-    sides_of,
 )
 from cqox_assets.numerics.inference import wald
 from cqox_assets.numerics.local_polynomial import FewNearCutoffError, Residuals, Side, fit_local
@@ -105,8 +106,12 @@ class _Design:
     sign: float
     cluster: np.ndarray | None
 
+    @cached_property
+    def _rows(self) -> Arrangement:
+        return Arrangement(self.x, self.above, self.cluster)
+
     def sides(self, *columns: np.ndarray) -> tuple[Side, Side]:
-        return sides_of(self.x, self.above, np.column_stack(columns), self.cluster)
+        return self._rows.sides(np.column_stack(columns))
 
 
 def run(study: Study, params: DiscontinuityParams, context: Context) -> EffectEstimate | Refusal:
@@ -314,9 +319,9 @@ def _density(design: _Design) -> DensityTest | str:
 
 def _covariate_jumps(study: Study, design: _Design, recipe: Recipe) -> pd.DataFrame:
     """Return the robust jump of each covariate with its own bandwidth; one that cannot be fitted is left out."""
-    rows = []
+    rows, covariates = [], study.matrix()
     for position, name in enumerate(study.names(Role.COVARIATES)):
-        values = study.matrix()[:, position]
+        values = covariates[:, position]
         if np.ptp(values) == 0:
             continue
         pair = design.sides(values)
@@ -388,7 +393,8 @@ def _curve(sides: tuple[Side, Side], cutoff: float, h: float, params: Discontinu
     for name, side in zip(("left", "right"), sides, strict=True):
         near = np.abs(side.x) <= 3 * h
         x, y = side.x[near], side.responses[near, 0]
-        bins = np.unique(np.floor(x / (h / 10)), return_inverse=True)[1]
+        place = np.floor(x / (h / 10))
+        bins = np.cumsum(np.append(False, place[1:] != place[:-1]))
         count = np.bincount(bins)
         middle = np.bincount(bins, weights=x) / count
         fit = fit_local(side, h, params.order, params.kernel)
