@@ -163,7 +163,7 @@ def _population_variance(
 ) -> tuple[float, str, list[str]]:
     """Return the variance from the influence of residuals and of the target's covariates, which need not be apart."""
     n, notices = len(target), []
-    rest = fit.influence()[:, position]
+    rest = n * fit.weights * fit.residuals * (fit.design @ fit.bread[:, position])
     if cluster is None:
         room = 1 - fit.leverage()
         if room.min() < _LEVERAGE_ONE:
