@@ -474,4 +474,5 @@ SPEC = EstimatorSpec(
         edges="tests/oracle/data/columbus_edges.csv",
     ),
     claim_note="The claim is for the model that the data follow; choosing it by tests is part of what is simulated.",
+    coverage_rows=1600,
 )

@@ -114,8 +114,9 @@ def maximise(profile: Profile, matrix: "csr_matrix", known: Determinant | None =
     if matrix.shape[0] > _EXACT_BELOW:
         return centre, rough(centre)
     for _ in range(60):
-        half = min(0.02, 0.2 * (1 - abs(centre)) + 1e-4)
-        window = determinant_near(matrix, centre, half, 5)
+        # The larger the map, the closer the start, and the fewer exact values are needed around it.
+        half = min(0.002 if large else 0.02, 0.2 * (1 - abs(centre)) + 1e-4)
+        window = determinant_near(matrix, centre, half, 3 if large else 5)
         rate, value = _solved(profile, window, brentq)
         if window.low < rate < window.high or not -EDGE < rate < EDGE:
             return rate, value
@@ -182,8 +183,9 @@ def fit_lag_ml(
     sigma2 = float(fit.residuals @ fit.residuals) / n
     if brief:
         return SpatialFit("lag", "ml", fit.coef, rate, np.zeros((k + 1, k + 1)), fit.residuals, sigma2)
-    traces = traces_of(matrix, rate)
-    mean = matrix @ solver(matrix, rate)(x @ fit.coef)
+    solve = solver(matrix, rate)
+    traces = traces_of(matrix, rate, solve)
+    mean = matrix @ solve(x @ fit.coef)
     information = np.zeros((k + 2, k + 2))
     information[:k, :k] = x.T @ x / sigma2
     information[:k, k] = information[k, :k] = x.T @ mean / sigma2
