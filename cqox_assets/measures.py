@@ -287,6 +287,20 @@ MEASURES: Mapping[str, Measure] = {
             reference="Imai, Keele & Yamamoto 2010, doi:10.1214/10-STS321",
         ),
         Measure(
+            "regime_rows", "Rows that follow a regime",
+            "rows that followed a compared regime in every period (that are in an arm), in the regime with fewer",
+            "above", 30, 0, meaning="Hardly anybody did what the regime asks for, so the answer rests on the model.",
+            remedy="Compare regimes that people follow, such as a change in one period, or deliver more rows.",
+            reference="Robins & Hernan 2009, doi:10.1201/9781420011579.ch23",
+        ),
+        Measure(
+            "history_interaction_p", "Interaction of the last treatment with what came before",
+            "p-value of the products of the last treatment with covariates and earlier treatments", "above", 0.05,
+            meaning="The treatment acts differently after different histories, which main effects leave out.",
+            remedy="Use form saturated, or add product columns to the covariates.",
+            reference="Bang & Robins 2005, doi:10.1111/j.1541-0420.2005.00377.x",
+        ),
+        Measure(
             "effect_calibration", "Calibration of predicted effects",
             "slope of the doubly robust score on the predicted unit effects; 1 is calibrated, 0 is noise",
             reference="Chernozhukov et al. 2025, doi:10.3982/ECTA19303",
