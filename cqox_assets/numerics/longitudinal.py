@@ -279,7 +279,8 @@ def _from_long(study: Study) -> Course:
         row = order[1:][again][0]
         raise LongitudinalError(
             f"{int(again.sum())} rows repeat a unit and period, such as unit "
-            f"'{study.frame[study.name(Role.UNIT)].iloc[row]}' at {time[1:][again][0]:g}; deliver one row per unit and period",
+            f"'{study.frame[study.name(Role.UNIT)].iloc[row]}' at {time[1:][again][0]:g}; "
+            "deliver one row per unit and period",
             code="duplicated_unit_periods",
         )
     complete = np.bincount(units) == len(moments)

@@ -68,9 +68,9 @@ def test_the_whole_catalogue_answers_or_refuses_without_a_failure() -> None:
 @pytest.mark.parametrize("form", FORMS)
 def test_closed_form_standard_errors_are_those_of_the_bootstrap(form: str) -> None:
     study = _discrete(800)
-    closed, drawn = answer(G, study, form=form), answer(G, study, form=form, inference="bootstrap", draws=300)
+    closed, drawn = answer(G, study, form=form), answer(G, study, form=form, inference="bootstrap", draws=150)
     assert drawn.estimate == closed.estimate
-    assert closed.std_error == pytest.approx(drawn.std_error, rel=0.15)
+    assert closed.std_error == pytest.approx(drawn.std_error, rel=0.2)
 
 
 def test_saturated_is_saturated_weighting() -> None:
@@ -310,7 +310,7 @@ def test_g_estimation_solves_its_equation() -> None:
     e = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(x, d).predict_proba(x)[:, 1]
     outcome = answer(G, study, form="g_estimation")
     assert outcome.estimate == pytest.approx(((d - e) @ y) / ((d - e) @ d), rel=1e-4)
-    drawn = answer(G, study, form="g_estimation", inference="bootstrap", draws=200)
+    drawn = answer(G, study, form="g_estimation", inference="bootstrap", draws=150)
     assert outcome.std_error == pytest.approx(drawn.std_error, rel=0.2)
     known = study.with_column("e", e, Role.PROPENSITY)
     told = answer(G, known, form="g_estimation", propensity="known")
