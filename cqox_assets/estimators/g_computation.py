@@ -286,7 +286,8 @@ def _contrast(
     several: bool,
 ) -> Effect:
     own, df = found[regime.label], None if course.cluster is None else float(course.cluster.max())
-    at = {"arm": course.arms[int(regime.steps[0])]} if several and not isinstance(regime.steps[0], tuple) else {}
+    step = regime.steps[0]
+    at = {"arm": course.arms[int(step)]} if several and isinstance(step, float) else {}
     if reference is None:
         effect = wald(
             own.value, influence_std_error(own.influence, course.cluster), estimand=Estimand.REGIME_MEAN,

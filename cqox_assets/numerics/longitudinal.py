@@ -1,21 +1,17 @@
 """A treatment that is repeated in time: which covariates come before which treatment, and the regimes to compare."""
 
-import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from cqox_assets.errors import CatalogError, CqoxError
+from cqox_assets.numerics.rules import Rule, read_rule
 from cqox_assets.study import Role, Study
 
 _DIGITS = re.compile(r"\d+")
-_RULE = re.compile(r"(?P<column>.+?)\s*(?P<sign>>=|<=|==|!=|>|<)\s*(?P<number>[-+]?[\d.]+(?:[eE][-+]?\d+)?)\s*")
-_SIGNS: Mapping[str, Callable[[np.ndarray, float], np.ndarray]] = {
-    ">=": operator.ge, "<=": operator.le, "==": operator.eq, "!=": operator.ne, ">": operator.gt, "<": operator.lt,
-}  # fmt: skip
 
 
 class LongitudinalError(CqoxError):
@@ -81,25 +77,24 @@ class Regime:
     Parameters
     ----------
     label : str
-    steps : tuple of float or (str, str, float)
-        Per period the treatment, or (covariate, sign, number).
+    steps : tuple of float or Rule
+        Per period the treatment, or the condition on a covariate.
     """
 
     label: str
-    steps: tuple[float | tuple[str, str, float], ...]
+    steps: tuple[float | Rule, ...]
 
     def at(self, period: int, known: Mapping[str, np.ndarray], rows: int) -> np.ndarray:
         """Return the treatment of a period for rows with the known covariates, shape (rows,)."""
         step = self.steps[period]
-        if not isinstance(step, tuple):
+        if not isinstance(step, Rule):
             return np.full(rows, step)
-        column, sign, number = step
-        if column not in known:
+        if step.column not in known:
             raise CatalogError(
-                f"parameter 'regime' asks for '{column}' before treatment {period + 1}, when it is not known; "
+                f"parameter 'regime' asks for '{step.column}' before treatment {period + 1}, when it is not known; "
                 f"known are {', '.join(known)}"
             )
-        return np.asarray(_SIGNS[sign](known[column], number), dtype=float)
+        return step.holds(known[step.column]).astype(float)
 
 
 def assigned(course: Course, regime: Regime) -> np.ndarray:
@@ -135,14 +130,13 @@ def read_regime(given: Sequence[object], course: Course) -> Regime:
     return Regime(f"always {words[0]}" if len(set(words)) == 1 else ", ".join(words), steps)
 
 
-def _step(value: object, course: Course) -> float | tuple[str, str, float]:
+def _step(value: object, course: Course) -> float | Rule:
     text = str(value).strip()
-    found = _RULE.fullmatch(text)
-    if found and course.arms:
-        column = found["column"].strip()
-        if not any(column in names for names in course.names):
-            raise CatalogError(f"parameter 'regime' names '{column}', which is not a covariate")
-        return (column, found["sign"], float(found["number"]))
+    rule = read_rule(text)
+    if rule is not None and course.arms:
+        if not any(rule.column in names for names in course.names):
+            raise CatalogError(f"parameter 'regime' names '{rule.column}', which is not a covariate")
+        return rule
     if not course.arms:
         try:
             return float(text)
@@ -171,9 +165,9 @@ def _step(value: object, course: Course) -> float | tuple[str, str, float]:
     )
 
 
-def _word(step: float | tuple[str, str, float], course: Course) -> str:
-    if isinstance(step, tuple):
-        return f"{course.arms[1]} if {step[0]} {step[1]} {step[2]:g}"
+def _word(step: float | Rule, course: Course) -> str:
+    if isinstance(step, Rule):
+        return f"{course.arms[1]} if {step}"
     return course.arms[int(step)] if course.arms else f"{step:g}"
 
 
