@@ -87,7 +87,9 @@ def run(study: Study, params: PolicyParams, context: Context) -> EffectEstimate 
     -----
     Score of arm a: m_a(x) + [arm = a] (y - m_a(x)) / e_a(x); the value of a policy is the mean of the scores of its
     arms, its standard error that of this mean. The learned policy maximises the mean score (minimises where lower is
-    better; net of cost where one is mapped) over trees, and each fold is valued by the tree of the other folds.
+    better; net of cost where one is mapped) over trees. Its value is honest: the trees of folds 1..k are valued on fold
+    k + 1 (Luedtke & van der Laan 2016), so the first fold only teaches; `policy_tree` and `policy_assignment` show the
+    tree of all rows.
     """
     estimand = SPEC.estimand(params)
     data = Data.of(study)
@@ -115,11 +117,27 @@ class _Inference:
     cluster: np.ndarray | None
     level: float
 
+    def rows(self, chosen: np.ndarray) -> "_Inference":
+        cluster = None if self.cluster is None else np.unique(self.cluster[chosen], return_inverse=True)[1]
+        return replace(self, cluster=cluster)
+
     def effect(self, value: float, influence: np.ndarray, estimand: str, contrast: str, **facts: Any) -> Effect:
         return wald(
             value, influence_std_error(influence, self.cluster), estimand=estimand, contrast=contrast,
             level=self.level, df=None if self.cluster is None else float(self.cluster.max()), **facts,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Policy:
+    """Probabilities of the arms for every row, shape (n, A), and the rows that value them: all but for a learned one.
+
+    `shown` is what is assigned where it differs from what was valued.
+    """
+
+    chance: np.ndarray
+    valued: np.ndarray | None = None
+    shown: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -156,22 +174,21 @@ def _nuisances(study: Study, data: Data, params: PolicyParams, context: Context)
     for code in range(1, arms):
         check_arms((arm == code).astype(float)[(arm == code) | (arm == 0)])
     clip = params.clip if params.clip is not None else (0.0 if known is not None else CLIP)
-    folds = data.content_folds(params.folds, params.seed)
-    folded = data.folded(folds, params.seed)
+    raw, folded = known, None
     if arms == 2:
         held = shared_or_own(study, params, context, clip=0.0 if params.clip is not None else CLIP)
-        own = held["propensity"].to_numpy()
-        raw = np.column_stack([1 - own, own])
+        own, folds = held["propensity"].to_numpy(), held["fold"].to_numpy()
+        raw = np.column_stack([1 - own, own]) if known is None else known
         mean = held[["outcome_reference", "outcome_compared"]].to_numpy()
-        folds = held["fold"].to_numpy() if "fold" in held else folds
     else:
-        learner = params.nuisance
-        mean = np.column_stack([folded.mean(data.y, arm == code, learner) for code in range(arms)])
-        if known is None:
-            shares = [folded.probability((arm == code).astype(float), learner) for code in range(arms)]
+        folds = data.content_folds(params.folds, params.seed)
+        folded = data.folded(folds, params.seed)
+        mean = np.column_stack([folded.mean(data.y, arm == code, params.nuisance) for code in range(arms)])
+        if raw is None:
+            shares = [folded.probability((arm == code).astype(float), params.nuisance) for code in range(arms)]
             raw = np.clip(np.column_stack(shares), 1e-6, 1.0)
             raw = raw / raw.sum(axis=1, keepdims=True)
-    raw = known if known is not None else raw
+    assert raw is not None
     low = np.clip(raw, clip, 1 - clip if arms == 2 else 1.0)
     if low.min() <= 0 or (arms == 2 and low.max() >= 1):
         return SPEC.refuse(
@@ -181,7 +198,7 @@ def _nuisances(study: Study, data: Data, params: PolicyParams, context: Context)
         )
     net = None
     if study.has(Role.COST):
-        target = _worth(study, data.y)
+        target, folded = _worth(study, data.y), folded or data.folded(folds, params.seed)
         net = np.column_stack([folded.mean(target, arm == code, params.nuisance) for code in range(arms)])
     moved = np.asarray((np.isclose(low, clip) | (low != raw)).any(axis=1) & (clip > 0))
     return _Nuisances(arm, raw, low, mean, folds, known is not None, moved, net)
@@ -215,7 +232,7 @@ def _answer(
         effects = _effects(study, logged, inference)
     if isinstance(effects, Refusal):
         return effects
-    tables = {"policy_values": values, "policy_assignment": _assignment(policies, found.arm)}
+    tables = {"policy_values": values, "policy_assignment": _assignment(policies)}
     if tree is not None:
         tables["policy_tree"] = pd.DataFrame(
             tree.rows([study.label(n) for n in study.names(Role.COVARIATES)], study.arms)
@@ -242,11 +259,15 @@ def _effects(study: Study, logged: Logged, inference: _Inference) -> list[Effect
 
 
 def _value_asked(
-    policies: Mapping[str, np.ndarray], logged: Logged, params: PolicyParams, inference: _Inference
+    policies: Mapping[str, _Policy], logged: Logged, params: PolicyParams, inference: _Inference
 ) -> list[Effect] | Refusal:
     if params.policy not in policies:
         raise CatalogError(f"parameter 'policy' is '{params.policy}'; known are {', '.join(policies)}")
-    found = policy_value(logged, policies[params.policy], params.method)
+    policy = policies[params.policy]
+    chance = policy.chance
+    if policy.valued is not None:
+        logged, inference, chance = logged.rows(policy.valued), inference.rows(policy.valued), chance[policy.valued]
+    found = policy_value(logged, chance, params.method)
     if not np.isfinite(found.value):
         return SPEC.refuse(
             "nobody_left", f"no row was treated as '{params.policy}' would treat it", "value another policy, or use DR"
@@ -256,47 +277,49 @@ def _value_asked(
 
 def _policies(
     study: Study, params: PolicyParams, found: _Nuisances, objective: np.ndarray
-) -> tuple[dict[str, np.ndarray], Tree | None]:
-    """Return each policy as probabilities of the arms, shape (n, A), and the tree learned on all rows."""
+) -> tuple[dict[str, _Policy], Tree | None]:
+    """Return the policies to value and the tree learned on all rows."""
     n, arms = found.propensity.shape
-    policies: dict[str, np.ndarray] = {_OBSERVED: found.propensity}
+    policies = {_OBSERVED: _Policy(found.propensity, shown=found.arm)}
     for code, arm in enumerate(study.arms):
         named = ("treat none", "treat all")[code] if arms == 2 else f"all {arm}"
-        policies[named] = one_hot(np.full(n, code), arms)
+        policies[named] = _Policy(one_hot(np.full(n, code), arms))
     for name, text in params.policies.items():
         if name in policies or name == _LEARNED:
             raise CatalogError(f"parameter 'policies' names '{name}', which has a meaning of its own; rename it")
-        policies[name] = given_policy(study, name, text)
-    if params.depth == 0:
-        return policies, None
+        policies[name] = _Policy(given_policy(study, name, text))
     folds = np.unique(found.fold, return_inverse=True)[1]
+    if params.depth == 0 or folds.max() < 1:
+        return policies, None
     x = study.matrix()
     honest, tree = learn_trees(x, objective[:, 1:] - objective[:, :1], folds, params.depth)
     chosen = np.zeros(n, dtype=int)
-    for k, own in enumerate(honest):
+    for k, own in enumerate(honest, start=1):
         chosen[folds == k] = own.assign(x[folds == k])
-    policies[_LEARNED] = one_hot(chosen, arms)
+    policies[_LEARNED] = _Policy(one_hot(chosen, arms), folds > 0, tree.assign(x))
     return policies, tree
 
 
 def _values(
-    policies: Mapping[str, np.ndarray], measures: Mapping[str, Logged | None], inference: _Inference
+    policies: Mapping[str, _Policy], measures: Mapping[str, Logged | None], inference: _Inference
 ) -> pd.DataFrame:
-    """Return one row per policy, measure and method, with the gain over what was observed."""
+    """Return one row per policy, measure and method, with the gain over what was observed in the same rows."""
     rows = []
     for measure, logged in measures.items():
         if logged is None:
             continue
-        mean = float(np.mean(logged.sampling * logged.y))
-        observed = PolicyValue(mean, logged.sampling * (logged.y - mean), logged.sampling)
-        scores = logged.scores()
         for name, policy in policies.items():
-            treated = logged.arm > 0 if name == _OBSERVED else 1 - policy[:, 0]
-            share = float(np.mean(logged.sampling * treated))
+            part, own, chance = logged, inference, policy.chance
+            if policy.valued is not None:
+                part, own, chance = logged.rows(policy.valued), inference.rows(policy.valued), chance[policy.valued]
+            mean = float(np.mean(part.sampling * part.y))
+            observed = PolicyValue(mean, part.sampling * (part.y - mean), part.sampling)
+            treated = part.arm > 0 if name == _OBSERVED else 1 - chance[:, 0]
+            share, scores = float(np.mean(part.sampling * treated)), part.scores()
             for method in ("mean",) if name == _OBSERVED else METHODS:
-                found = observed if method == "mean" else policy_value(logged, policy, method, scores)
+                found = observed if method == "mean" else policy_value(part, chance, method, scores)
                 row = {"policy": name, "method": method, "measure": measure, "share_treated": share}
-                rows.append(row | _value_row(found, observed, inference))
+                rows.append(row | {"rows": len(part.y)} | _value_row(found, observed, own))
     return pd.DataFrame(rows)
 
 
@@ -320,13 +343,15 @@ def _value_row(found: PolicyValue, observed: PolicyValue, inference: _Inference)
     return row
 
 
-def _assignment(policies: Mapping[str, np.ndarray], arm: np.ndarray) -> pd.DataFrame:
-    columns: dict[str, np.ndarray] = {"row": np.arange(len(arm)), _OBSERVED: arm.astype(np.int64)}
+def _assignment(policies: Mapping[str, _Policy]) -> pd.DataFrame:
+    """Return what each policy gives to each row: arm codes, or P(compared arm) where it is random."""
+    columns: dict[str, np.ndarray] = {"row": np.arange(len(policies[_OBSERVED].chance))}
     for name, policy in policies.items():
-        if name == _OBSERVED:
+        if policy.shown is not None:
+            columns[name] = policy.shown.astype(np.int64)
             continue
-        sure = bool(np.isin(policy, (0.0, 1.0)).all())
-        columns[name] = policy.argmax(axis=1).astype(np.int64) if sure else policy[:, 1]
+        sure = bool(np.isin(policy.chance, (0.0, 1.0)).all())
+        columns[name] = policy.chance.argmax(axis=1).astype(np.int64) if sure else policy.chance[:, 1]
     return pd.DataFrame(columns)
 
 
@@ -374,6 +399,7 @@ SPEC = EstimatorSpec(
     references=(
         "Dudik, Erhan, Langford & Li 2014, doi:10.1214/14-STS500",
         "Athey & Wager 2021, doi:10.3982/ECTA15732",
+        "Luedtke & van der Laan 2016, doi:10.1214/15-AOS1384",
         "Chernozhukov et al. 2018, doi:10.1111/ectj.12097",
     ),
     diagnostics=("overlap", "effective_sample_size", "weight_range"),

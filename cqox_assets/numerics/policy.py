@@ -38,6 +38,13 @@ class Logged:
         """Probability of the arm that was taken, shape (n,)."""
         return np.asarray(np.take_along_axis(self.propensity, self.arm[:, None], axis=1)[:, 0])
 
+    def rows(self, chosen: np.ndarray) -> "Logged":
+        """Return the chosen rows (boolean mask), sampling weights of mean one again."""
+        sampling = self.sampling[chosen]
+        return Logged(
+            self.y[chosen], self.arm[chosen], self.propensity[chosen], self.mean[chosen], sampling / sampling.mean()
+        )
+
     def scores(self) -> np.ndarray:
         """Doubly robust score of every arm, shape (n, A): m_a + [arm = a] (y - m_a) / e_a."""
         result = self.mean.copy()

@@ -1,4 +1,4 @@
-"""Policy trees of depth one or two: the exact best one over binned covariates, learned outside each fold."""
+"""Policy trees of depth one or two: the exact best one over binned covariates, learned before each fold."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +31,18 @@ class Tree:
         leaf = np.where(left, np.where(low, 0, 1), np.where(high, 2, 3))
         return np.asarray(np.array(self.arms)[leaf])
 
+    def pruned(self) -> "Tree":
+        """Return the tree without questions whose answers give the same arm."""
+        root, low, high = self.splits
+        first, second, third, fourth = self.arms
+        low = low if first != second else (0, np.inf)
+        high = high if third != fourth else (0, np.inf)
+        if len(set(self.arms)) == 1:
+            root = (0, np.inf)
+        elif not np.isfinite(root[1]):
+            third = fourth = second
+        return Tree((root, low, high), (first, second, third, fourth))
+
     def rows(self, names: Sequence[str], arms: Sequence[str]) -> list[dict[str, object]]:
         """Return one row per leaf: the condition in words and the arm; leaves that nothing reaches are left out."""
         root, low, high = self.splits
@@ -53,7 +65,7 @@ def _condition(names: Sequence[str], split: tuple[int, float], low: bool) -> str
 
 
 def learn_trees(x: np.ndarray, gains: np.ndarray, fold: np.ndarray, depth: int) -> tuple[list[Tree], Tree]:
-    """Learn the policy tree that gains most outside each fold, and the one of all rows.
+    """Learn the policy tree that gains most before each fold, and the one of all rows.
 
     Parameters
     ----------
@@ -61,22 +73,24 @@ def learn_trees(x: np.ndarray, gains: np.ndarray, fold: np.ndarray, depth: int) 
     gains : ndarray of shape (n, A - 1)
         Score of each compared arm minus that of the reference arm; larger is better.
     fold : ndarray of int, shape (n,)
+        Values 0..K-1.
     depth : int
         1 or 2.
 
     Returns
     -------
-    list of Tree
-        Tree k never saw fold k, so the rows of fold k value it honestly.
+    list of K - 1 Tree
+        Tree k was learned on folds 0..k, so fold k + 1 values it honestly. Learned on all other folds instead, the
+        folds' values would depend on one another and their interval be too short where no rule is clearly best.
     Tree
         Learned on every row: the one to use.
 
     Notes
     -----
-    The best tree over thresholds at 31 quantiles is found exactly (Athey & Wager 2021, doi:10.3982/ECTA15732, search
-    all trees), from sums over pairs of binned covariates, O(n p^2). Of more than twelve covariates each tree sees those
-    whose best single split gains most among its own rows; of more than 50,000 rows it sees evenly spaced ones of the
-    order of their content.
+    Folds in sequence: Luedtke & van der Laan (2016, doi:10.1214/15-AOS1384). The best tree over thresholds at 31
+    quantiles is found exactly (Athey & Wager 2021, doi:10.3982/ECTA15732, search all trees), from sums over pairs of
+    binned covariates, O(n p^2). Of more than twelve covariates each tree sees those whose best single split gains most
+    among its own rows; of more than 50,000 rows evenly spaced ones in the order of their content are learned from.
     """
     if len(x) > _MOST_ROWS:
         order = np.lexsort((*x.T[:3], fold))
@@ -85,19 +99,21 @@ def learn_trees(x: np.ndarray, gains: np.ndarray, fold: np.ndarray, depth: int) 
     edges = [_edges(column) for column in x.T]
     codes = np.column_stack([np.searchsorted(edge, column) for edge, column in zip(edges, x.T, strict=True)])
     folds, features = int(fold.max()) + 1, codes.shape[1]
-    single = _single_sums(codes, gains, fold, folds)
-    pairs = _pair_sums(codes, gains, fold, folds) if depth == 2 and 0 < features <= _MOST_FEATURES else None
+    single = np.cumsum(_single_sums(codes, gains, fold, folds), axis=0)
+    pairs = None
+    if depth == 2 and 0 < features <= _MOST_FEATURES:
+        pairs = _pair_sums(codes, gains, fold, folds)
+        np.cumsum(pairs, axis=0, out=pairs)
     trees = []
-    for held in [*range(folds), None]:
-        inside = single.sum(axis=0) if held is None else single.sum(axis=0) - single[held]
+    for last in range(folds):
         if depth == 1 or features == 0:
-            trees.append(_stump(inside, edges))
+            trees.append(_stump(single[last], edges))
             continue
-        chosen = _best_features(inside)
+        chosen = _best_features(single[last])
         if pairs is not None:
-            sums = pairs.sum(axis=0) if held is None else pairs.sum(axis=0) - pairs[held]
+            sums = pairs[last]
         else:
-            rows = np.ones(len(x), dtype=bool) if held is None else fold != held
+            rows = fold <= last
             sums = _pair_sums(codes[rows][:, chosen], gains[rows], np.zeros(int(rows.sum()), dtype=int), 1)[0]
         trees.append(_deep(sums, chosen, edges))
     return trees[:-1], trees[-1]
@@ -155,7 +171,7 @@ def _stump(single: np.ndarray, edges: Sequence[np.ndarray]) -> Tree:
     left, right = single[j, b], single[j, -1] - single[j, b]
     cut = _cut(edges, int(j), int(b))
     arms = (_arm(left), _arm(left), _arm(right), _arm(right))
-    return Tree(((int(j), cut), (0, np.inf), (0, np.inf)), arms)
+    return Tree(((int(j), cut), (0, np.inf), (0, np.inf)), arms).pruned()
 
 
 def _deep(sums: np.ndarray, chosen: np.ndarray, edges: Sequence[np.ndarray]) -> Tree:
@@ -175,7 +191,7 @@ def _deep(sums: np.ndarray, chosen: np.ndarray, edges: Sequence[np.ndarray]) -> 
         first = near[j, k, b, c]
         splits.append((int(chosen[k]), _cut(edges, int(chosen[k]), int(c))))
         arms += [_arm(first), _arm(whole[j, k, b, 0] - first)]
-    return Tree((splits[0], splits[1], splits[2]), (arms[0], arms[1], arms[2], arms[3]))
+    return Tree((splits[0], splits[1], splits[2]), (arms[0], arms[1], arms[2], arms[3])).pruned()
 
 
 def _cut(edges: Sequence[np.ndarray], feature: int, bin_: int) -> float:
