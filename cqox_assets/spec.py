@@ -153,23 +153,19 @@ Run = Callable[[Study, Any, Context], EffectEstimate | Refusal]
 class Replicates(Protocol):
     """An estimate that resampling weights recompute without running the estimator again.
 
-    Weights multiply the sampling weights of the study's rows; `estimate` is the point on the rows as they are.
+    Weights multiply the sampling weights of the study's rows; `estimate` is the point on the rows as they are. What is
+    drawn are groups of rows, given as codes 0..G-1, shape (n,).
     """
 
     estimate: float
 
-    def influence(self) -> np.ndarray:
-        """Influence of each row on the estimate, shape (n,), in units of the estimate."""
+    def influence(self, group: np.ndarray) -> np.ndarray:
+        """Return the summed influence of each group on the estimate, shape (G,), in units of the estimate."""
 
-    def draws(self, weights: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return estimate and standard error for every draw, shape (B,) each, NaN where it cannot be estimated.
+    def draws(self, weights: np.ndarray, group: np.ndarray, *, errors: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Return estimate and standard error for weights (B, G), shape (B,) each, NaN where it cannot be estimated.
 
-        Parameters
-        ----------
-        weights : ndarray of shape (B, G)
-            Weight of each group of rows in each draw.
-        group : ndarray of int, shape (n,)
-            Group of each row, 0..G-1; groups are what is drawn.
+        Without `errors` the standard errors are NaN.
         """
 
 
@@ -229,6 +225,13 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
             "The mediators and the outcome follow the fitted models.",
             True,
             ("mediator_interaction_p",),
+        ),
+        Assumption(
+            "resampling",
+            "Drawing from this sample varies the statistic as drawing from the population would: no single unit rules "
+            "it, and it is smooth.",
+            True,
+            ("largest_influence", "draws_skewness", "bootstrap_bias"),
         ),
         Assumption(
             "donor_pool",

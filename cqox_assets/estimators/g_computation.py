@@ -19,11 +19,12 @@ from cqox_assets.numerics.linear import with_constant
 from cqox_assets.numerics.logit import fit_logit
 from cqox_assets.numerics.longitudinal import Course, Regime, assigned, read_course, read_regime
 from cqox_assets.numerics.regimes import RegimeMean, interaction_p, regime_mean
+from cqox_assets.numerics.replicates import per_arm_contrast
 from cqox_assets.numerics.sample import check_arms, check_clusters, collinear_notice
 from cqox_assets.numerics.standardise import fit_outcome, on_scale, standardised_mean
 from cqox_assets.numerics.structural import g_estimate
 from cqox_assets.result import Effect, EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example, Replicates
 from cqox_assets.study import Role, Study, TreatmentKind
 
 _REPEATED = ("saturated", "sequential_ols", "parametric")
@@ -383,6 +384,20 @@ def _applicable(study: Study) -> tuple[bool, str, float]:
     return True, "without covariates it equals the difference in means", 0.2
 
 
+def replicates(study: Study, params: GComputationParams) -> Replicates | None:
+    """Return the effect for resampling; None but for differences of least squares per arm of one treatment."""
+    plain = (params.form, params.outcome_model, params.scale)
+    if study.treatment_kind is TreatmentKind.REPEATED or plain not in (
+        ("auto", "ols_per_arm", "difference"),
+        ("point", "ols_per_arm", "difference"),
+    ):
+        return None
+    treated = study.column(Role.TREATMENT)
+    targets = {Estimand.ATT: treated, Estimand.ATC: 1 - treated}
+    target = targets.get(Estimand(_estimand(params, _OF_ARMS)), np.ones(len(treated)))
+    return per_arm_contrast(study.matrix(), treated, study.column(Role.OUTCOME), study.weights(), target)
+
+
 _OF_ARMS = (Estimand.ATE, Estimand.ATT, Estimand.ATC)
 _OF_REGIMES = (Estimand.REGIME, Estimand.REGIME_MEAN)
 
@@ -392,6 +407,7 @@ SPEC = EstimatorSpec(
     family="adjustment",
     estimands=(*_OF_ARMS, *_OF_REGIMES),
     run=run,
+    replicates=replicates,
     accepts=frozenset({Role.COVARIATES, Role.WEIGHT, Role.CLUSTER, Role.UNIT, Role.TIME, Role.PROPENSITY}),
     treatment=(TreatmentKind.BINARY, TreatmentKind.CATEGORICAL, TreatmentKind.REPEATED),
     aliases=(
