@@ -9,7 +9,7 @@ from cqox_assets.measures import MEASURES
 from cqox_assets.result import Estimand
 from cqox_assets.spec import EstimatorSpec
 from cqox_assets.study import Role, Study, TreatmentKind
-from cqox_assets.suitability import missing_choice
+from cqox_assets.suitability import missing_choice, unsuited_treatment
 
 # What a design makes credible, by the assumptions that an entry declares: (assumption, rank, why).
 _TRIAL = (
@@ -152,6 +152,8 @@ def preferred_estimand(study: Study, overlap: float | None = None) -> tuple[str,
         return by_design[declared.design].value, f"it is what a design of type '{declared.design}' identifies"
     if study.treatment_kind is TreatmentKind.CONTINUOUS:
         return Estimand.SLOPE.value, "the treatment is continuous, so the effect is per unit of treatment"
+    if study.treatment_kind is TreatmentKind.REPEATED:
+        return Estimand.REGIME.value, "the treatment is repeated in time, so whole courses of it are compared"
     limit = study.thresholds.get("overlap", MEASURES["overlap"].limit)
     if overlap is not None and not overlap > limit:
         return (
@@ -187,9 +189,8 @@ def _obstacle(spec: EstimatorSpec, study: Study) -> str | None:
             return f"it cannot use the {role} column '{study.name(role)}'; unmap it if it may be ignored"
     if study.repeats_units and not {Role.UNIT, Role.CLUSTER} & (spec.accepts | spec.requires):
         return f"units of '{study.name(Role.UNIT)}' have several rows; deliver one row per unit, or unmap the role unit"
-    if Role.TREATMENT in spec.requires and study.treatment_kind not in spec.treatment:
-        return f"the treatment is {study.treatment_kind}; it needs {' or '.join(spec.treatment)}"
-    return None
+    unsuited = unsuited_treatment(spec, study)
+    return None if unsuited is None else f"{unsuited[0]}; {unsuited[1]}"
 
 
 def _judge(spec: EstimatorSpec, study: Study, design: str) -> tuple[bool, str, float]:

@@ -12,6 +12,7 @@ from cqox_assets.errors import CatalogError
 from cqox_assets.measures import Diagnostic
 from cqox_assets.numerics.inference import influence_std_error, wald
 from cqox_assets.numerics.linear import LinearFit, dropped_names, independent_columns, with_constant
+from cqox_assets.numerics.replicates import per_arm_contrast
 from cqox_assets.numerics.sample import (
     TooFewRowsError,
     check_arms,
@@ -23,7 +24,7 @@ from cqox_assets.numerics.sample import (
     words_of,
 )
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example, Replicates
 from cqox_assets.study import Role, Study
 
 _SUPERPOPULATION = "HC0_superpopulation"
@@ -198,12 +199,20 @@ def _unit_effects(fit: LinearFit, names: list[str], centred: np.ndarray, term: i
     return pd.DataFrame({"effect": full[term] + centred @ full[term + 1 :]})
 
 
+def replicates(study: Study, params: RegressionAdjustmentParams) -> Replicates | None:
+    """Return the effect for resampling: the fully interacted regression is one regression per arm."""
+    treated = study.column(Role.TREATMENT)
+    target = treated if SPEC.estimand(params) == Estimand.ATT else np.ones(len(treated))
+    return per_arm_contrast(study.matrix(), treated, study.column(Role.OUTCOME), study.weights(), target)
+
+
 SPEC = EstimatorSpec(
     name="regression_adjustment",
     title="Regression adjustment (interacted)",
     family="adjustment",
     estimands=(Estimand.ATE, Estimand.ATT),
     run=run,
+    replicates=replicates,
     aliases=("RA", "regression_adjustment_lin2013"),
     invariances=("row_order", "affine_outcome", "relabelled_arms", "duplicated_rows"),
     assumptions=("unconfoundedness", "outcome_model", "no_interference", "consistency"),
