@@ -397,6 +397,8 @@ MEASURES: Mapping[str, Measure] = {
             meaning="Neighbours depend on each other in a way that the model does not describe.",
             remedy="Try model: durbin or error, other neighbours, or add covariates that vary over space.",
             reference="Anselin & Kelejian 1997, doi:10.1177/016001769702000109",
+        ),
+        Measure(
             "regime_rows", "Rows that follow a regime",
             "rows that followed a compared regime in every period (that are in an arm), in the regime with fewer",
             "above", 30, 0, meaning="Hardly anybody did what the regime asks for, so the answer rests on the model.",
