@@ -258,6 +258,7 @@ SPEC = EstimatorSpec(
     reading="Everything rests on the model of who is treated. Look at adjusted_smd after weighting, at the effective "
     "sample size and at the largest weight: a few heavy units make the answer theirs. Overlap weights (estimand ATO) "
     "or a trim are remedies, for another population.",
+    coverage_rows=4000,
     example=Example(
         data="data/policy/2025-01/lalonde_nsw.csv",
         roles={
