@@ -105,7 +105,7 @@ def two_period_effect(
     mass = odds.mean()
     control = np.average(rest, weights=odds)
     second = odds * (rest - control)
-    tilt = logit.influence() @ (second @ logit.design / n)
+    tilt = logit.influence(second @ logit.design / n)
     influence -= ols @ (own @ design / n) / share
     influence -= (second + tilt - ols @ (odds @ design / n)) / mass
     return float(effect - control), influence
