@@ -144,7 +144,8 @@ def misses(found: Performance, spec: EstimatorSpec, sigmas: float = 0.0) -> list
         where that is more.
     """
     least, most = spec.coverage_limits
-    low, high = (_SIZE[0] if most < 1 else 0.0), max(_SIZE[1], 1 - least if spec.claim_coverage else 0.0)
+    usual = spec.claim_coverage is None
+    low, high = (_SIZE[0] if most < 1 else 0.0, _SIZE[1]) if usual else (1 - most, 1 - least)
     noise = sigmas * math.sqrt(LEVEL * (1 - LEVEL) / found.answered)
     wrong = []
     if found.answered < found.draws:

@@ -132,6 +132,8 @@ def _check_rows(covariates: np.ndarray, treated: np.ndarray, weights: np.ndarray
     counted = np.ones(len(treated), dtype=bool) if weights is None else weights > 0
     for arm in (0, 1):
         rows = counted & (treated == arm)
+        if rows.sum() > 1 + covariates.shape[1]:
+            continue
         columns = len(independent_columns(with_constant(covariates[rows])))
         if rows.sum() <= columns:
             raise TooFewRowsError(
