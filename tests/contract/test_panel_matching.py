@@ -122,7 +122,9 @@ def test_refinement_brings_the_covariates_of_both_groups_together(refinement: st
 @pytest.mark.parametrize("metric", ["full", "diagonal"])
 def test_nearest_controls_are_those_of_the_smallest_distance(metric: str) -> None:
     study = small("returning_treatment", 700)
-    outcome = answer(MATCHING, study, refinement="mahalanobis", size=1, mahalanobis_covariance=metric, lag=1, leads=(0,))
+    outcome = answer(
+        MATCHING, study, refinement="mahalanobis", size=1, mahalanobis_covariance=metric, lag=1, leads=(0,)
+    )
     wide = study.frame.pivot(index="unit", columns="time", values=["d", "x", "y"])
     gaps = []
     for time in (3.0, 4.0, 5.0):
@@ -214,7 +216,11 @@ def test_a_cohort_says_it_as_the_treatment_does() -> None:
         (lambda f: pd.concat([f, f.iloc[[5]]]), "duplicated_unit_periods", "unit '"),
         (lambda f: f.assign(d=1.0 * (f["time"] >= 4)), "no_untreated_units", "all units"),
         (lambda f: f.assign(d=1.0 * ((f["unit"] == 3) & (f["time"] >= 4))), "too_few_clusters", "one unit"),
-        (lambda f: f.assign(d=1.0 * ((f["time"] == 1) & (f["unit"] % 2 == 0))), "no_treated_units", "untreated in one period"),
+        (
+            lambda f: f.assign(d=1.0 * ((f["time"] == 1) & (f["unit"] % 2 == 0))),
+            "no_treated_units",
+            "untreated in one period",
+        ),
         (lambda f: f.assign(y=2.0), "constant_outcome", "same in every row"),
         (lambda f: f[f["time"] == 3], "no_panel", "no panel"),
     ],
@@ -275,11 +281,17 @@ def panels(draw: st.DrawFn) -> Study:
     """Small panels with gaps, ties, constants, huge and tiny scales, unsorted rows."""
     generator = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     units, periods = draw(st.integers(2, 14)), draw(st.integers(2, 6))
-    frame = pd.DataFrame({"unit": np.repeat(np.arange(units), periods), "time": np.tile(np.arange(periods) * 2.0, units)})
+    frame = pd.DataFrame(
+        {"unit": np.repeat(np.arange(units), periods), "time": np.tile(np.arange(periods) * 2.0, units)}
+    )
     scale = draw(st.sampled_from([1.0, 1e-12, 1e12]))
     frame["d"] = (generator.random(len(frame)) < draw(st.sampled_from([0.1, 0.4, 0.9]))) * 1.0
-    frame["y"] = draw(st.sampled_from([generator.standard_normal(len(frame)) * scale, frame["d"] * scale, frame["time"]]))
-    frame["x"] = draw(st.sampled_from([generator.standard_normal(len(frame)) * scale, frame["d"] + 1, frame["unit"] * 0.0]))
+    frame["y"] = draw(
+        st.sampled_from([generator.standard_normal(len(frame)) * scale, frame["d"] * scale, frame["time"]])
+    )
+    frame["x"] = draw(
+        st.sampled_from([generator.standard_normal(len(frame)) * scale, frame["d"] + 1, frame["unit"] * 0.0])
+    )
     frame["x2"] = frame["x"] * 2
     frame = frame[generator.random(len(frame)) < draw(st.sampled_from([1.0, 0.8]))]
     roles = {

@@ -53,7 +53,9 @@ def answer_model(case: Case, model: str, forms: dict[str, str]) -> Any:
     fit = result.tables["fit"].set_index("quantity")["value"]
     extras = {"sigma2": fit["sigma2"], "loglik": fit.get("log_likelihood")}
     known = row["std_error"] == row["std_error"] and row["std_error"] is not None
-    return Answer(row["estimate"], row["std_error"] if known else None, (row["low"], row["high"]) if known else None, extras)
+    return Answer(
+        row["estimate"], row["std_error"] if known else None, (row["low"], row["high"]) if known else None, extras
+    )
 
 
 _KINDS = ("direct", "indirect", "total")

@@ -50,7 +50,9 @@ def test_a_row_that_lacks_its_unit_tells_nothing():
     assert "unobserved" not in prepare(frame, ROLES).tables or prepare(frame, ROLES).tables["unobserved"].empty
 
 
-@pytest.mark.parametrize("roles", [{"outcome": "y", "treatment": "d"}, {"outcome": "y", "treatment": "d", "unit": "id"}])
+@pytest.mark.parametrize(
+    "roles", [{"outcome": "y", "treatment": "d"}, {"outcome": "y", "treatment": "d", "unit": "id"}]
+)
 def test_a_cross_section_has_no_history(roles):
     frame = panel([1, 2, 3, 4], [1, 2, 3])
     frame.loc[3, "y"] = np.nan
