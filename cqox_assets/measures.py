@@ -388,7 +388,7 @@ MEASURES: Mapping[str, Measure] = {
         ),
         Measure(
             "spatial_dependence_p", "Spatial dependence",
-            "p-value of Moran's I of least-squares residuals: small means that neighbours are alike beyond the regressors",
+            "p-value of Moran's I of least-squares residuals; small: neighbours are alike beyond the regressors",
             reference="Cliff & Ord 1981",
         ),
         Measure(

@@ -112,7 +112,7 @@ def compares_arms(spec: EstimatorSpec, study: Study) -> bool:
 
 def missing_choice(spec: EstimatorSpec, study: Study) -> tuple[str, str] | None:
     """Return why none of the groups that an entry needs one of is there, and what to do; None if one is."""
-    if not spec.one_of or any(all(_is_there(study, name) for name in group) for group in spec.one_of):
+    if not spec.one_of or any(all(is_there(study, name) for name in group) for group in spec.one_of):
         return None
     reasons, remedies = [], []
     for group in spec.one_of:
@@ -127,7 +127,8 @@ def missing_choice(spec: EstimatorSpec, study: Study) -> tuple[str, str] | None:
     return " and ".join(reasons), ", or ".join(remedies)
 
 
-def _is_there(study: Study, name: str) -> bool:
+def is_there(study: Study, name: str) -> bool:
+    """Whether a study has a role, or a side table, of that name."""
     return study.has(Role(name)) if name in list(Role) else name in study.tables
 
 

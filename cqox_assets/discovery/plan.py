@@ -9,7 +9,7 @@ from cqox_assets.measures import MEASURES
 from cqox_assets.result import Estimand
 from cqox_assets.spec import EstimatorSpec
 from cqox_assets.study import Role, Study, TreatmentKind
-from cqox_assets.suitability import missing_choice, unsuited_treatment
+from cqox_assets.suitability import is_there, missing_choice, unsuited_treatment
 
 # What a design makes credible, by the assumptions that an entry declares: (assumption, rank, why).
 _TRIAL = (
@@ -216,13 +216,12 @@ def _over_time(found: list[tuple[float, str, str]]) -> list[tuple[float, str, st
 
 
 def _by_design(spec: EstimatorSpec, study: Study, design: str) -> tuple[bool, str, float]:
-    found = {name for group in spec.one_of for name in group if name in study.tables or _has(study, name)}
-    needed = spec.requires | found
+    there = {name for group in spec.one_of for name in group if is_there(study, name)}
     if spec.side_tables and all(name in study.tables for name in spec.side_tables):
         listed = ", ".join(spec.side_tables)
         return True, f"the study has the side table '{listed}' that this design rests on", 1.0
     for role, designs in _SPECIAL.items():
-        if role in needed:
+        if role in spec.requires | there:
             rank = 0.95 if design in designs else (0.9 if study.declaration.design is None else 0.75)
             kind = "role" if role in list(Role) else "side table"
             return True, f"the study has the {kind} '{role}' that this design rests on", rank
@@ -238,10 +237,6 @@ def _by_design(spec: EstimatorSpec, study: Study, design: str) -> tuple[bool, st
     if not study.has(Role.COVARIATES):
         return fits, f"{why}; there are no covariates to adjust for", min(rank, 0.3)
     return fits, why, rank
-
-
-def _has(study: Study, name: str) -> bool:
-    return name in list(Role) and study.has(Role(name))
 
 
 def _first_match(assumed: set[str], rules: tuple[tuple[str, float, str], ...]) -> tuple[bool, str, float]:

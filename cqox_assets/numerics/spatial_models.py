@@ -107,7 +107,7 @@ def maximise(profile: Profile, matrix: "csr_matrix", known: Determinant | None =
     )
 
     def loss(rate: float) -> float:
-        return 0.5 * profile.n * np.log(profile.value(rate)) - rough(rate)
+        return float(0.5 * profile.n * np.log(profile.value(rate)) - rough(rate))
 
     found = minimize_scalar(loss, bounds=(-EDGE, EDGE), method="bounded", options={"xatol": 1e-8 if large else 1e-4})
     centre = float(found.x)
@@ -252,7 +252,7 @@ def fit_lag_two_stage(
 def error_profile(outcome: np.ndarray, x: np.ndarray, matrix: "csr_matrix") -> Profile:
     """Return the profile of y = x b + u, u = r W u + e, from a triangular factor of x, W x, y and W y."""
     k = x.shape[1]
-    factor = np.linalg.qr(np.column_stack([x, outcome, matrix @ x, matrix @ outcome]), mode="r")
+    factor = np.asarray(np.linalg.qr(np.column_stack([x, outcome, matrix @ x, matrix @ outcome]), mode="r"))
     xs, ys, wx, wy = factor[:, :k], factor[:, k], factor[:, k + 1 : 2 * k + 1], factor[:, -1]
 
     def parts(rate: float) -> tuple[np.ndarray, np.ndarray]:
@@ -279,7 +279,7 @@ def fit_error_ml(
     found = _filtered(outcome, x, matrix, rate, "ml")
     if brief:
         return found
-    n, k, traces, sigma2 = *x.shape, traces_of(matrix, rate), found.sigma2
+    (n, k), traces, sigma2 = x.shape, traces_of(matrix, rate), found.sigma2
     block = np.array([[traces.gg + traces.cross, traces.g / sigma2], [traces.g / sigma2, n / (2 * sigma2**2)]])
     covariance = found.covariance.copy()
     covariance[k, k] = _inverse(block)[0, 0]

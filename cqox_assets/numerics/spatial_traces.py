@@ -1,7 +1,7 @@
-"""Log-determinant and traces of spatial multipliers: exact where that is cheap, by probes with exact leading terms else.
+"""Log-determinant and traces of spatial multipliers: exact where that is cheap, by probes elsewhere.
 
-A = (I - r W)^-1 is how a shock spreads from neighbour to neighbour, and G = W A. W is sparse; A is never formed for more
-than a thousand rows.
+A = (I - r W)^-1 is how a shock spreads from neighbour to neighbour, and G = W A. W is sparse; A is never formed for
+more than a thousand rows.
 """
 
 from collections.abc import Callable
@@ -106,7 +106,8 @@ def series_determinant(matrix: "csr_matrix", terms: int = 60) -> Callable[[float
         traces.append(float(np.einsum("ij,ij->", probe, step)) / probe.shape[1])
     traces[: len(exact)] = exact
     powers = np.arange(1, terms + 1)
-    return lambda rate: -float(np.sum(rate**powers * np.array(traces) / powers))
+    weights = np.array(traces) / powers
+    return lambda rate: -float(rate**powers @ weights)
 
 
 def _leading(matrix: "csr_matrix") -> list[float]:
@@ -157,9 +158,7 @@ class Traces:
         return a, g, g + self.rate * gg, gg
 
 
-def traces_of(
-    matrix: "csr_matrix", rate: float, solve: Callable[[np.ndarray], np.ndarray] | None = None
-) -> Traces:
+def traces_of(matrix: "csr_matrix", rate: float, solve: Callable[[np.ndarray], np.ndarray] | None = None) -> Traces:
     """Return the traces at a rate; exact up to 1,000 rows, beyond by probes of what the leading terms leave.
 
     `solve` is the solver of the rate, if there is one already.
@@ -193,7 +192,7 @@ def _probed(
     f1, f2 = float(matrix.multiply(matrix).sum()), float(matrix.multiply(square).sum())
 
     def mean(left: np.ndarray, right: np.ndarray) -> float:
-        return float(np.einsum("ij,ij->", left, right)) / probe.shape[1]
+        return float(np.einsum("ij,ij->", left, right) / probe.shape[1])
 
     rest = spread - once - rate * twice
     g = rate * t2 + mean(probe, rest)
