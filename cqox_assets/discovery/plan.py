@@ -25,7 +25,7 @@ _OBSERVED = (
     ("random_assignment", 0.10, "compares the arms unadjusted, which only a trial justifies"),
 )
 _DOUBLY_ROBUST = 0.90
-_WELL_SUITED = 0.4
+_WELL_SUITED = 0.5  # of the best rank
 _NOT_FOLLOWED = 0.50
 _MODELS = frozenset({"propensity_model", "outcome_model", "linearity"})
 _SPECIAL: Mapping[str, tuple[str, ...]] = {
@@ -145,6 +145,8 @@ def preferred_estimand(study: Study, overlap: float | None = None) -> tuple[str,
     declared = study.declaration
     if declared.estimand:
         return declared.estimand, "study.yaml states it"
+    if len(study.studied()) < len(study):
+        return Estimand.TARGET_ATE.value, "the study holds a target population, and the decision is about it"
     if declared.design == "trial":
         return Estimand.ATE.value, "in a trial every unit could have had either arm"
     by_design = {"instrument": Estimand.LATE, "cutoff": Estimand.LATE, "panel": Estimand.ATT}
@@ -167,7 +169,8 @@ def preferred_estimand(study: Study, overlap: float | None = None) -> tuple[str,
 def _answerable(found: list[tuple[float, str, str]], estimand: str, reason: str) -> tuple[str, str]:
     """Return the estimand if a well-suited method identifies it, else what the best-suited method identifies."""
     catalogue = load_estimators()
-    if not found or any(estimand in catalogue[name].estimands for rank, name, _ in found if rank >= _WELL_SUITED):
+    suited = [name for rank, name, _ in found if rank > _WELL_SUITED * found[0][0]]
+    if not found or any(estimand in catalogue[name].estimands for name in suited):
         return estimand, reason
     best = catalogue[found[0][1]]
     return str(best.estimands[0]), f"it is what {best.title.lower()}, the best-suited method, identifies"
