@@ -30,6 +30,8 @@ _MOST_GROUPS = 2000
 _MOST_JACKKNIFE = 100
 _FEWEST_DRAWS = 100
 _FAILED = 0.1
+_MOST_REFITTED = 300
+_HOPELESS = 0.3
 _AGREES = 1e-6
 
 
@@ -120,7 +122,7 @@ def run(study: Study, params: BootstrapParams, context: Context) -> EffectEstima
         return SPEC.refuse(point.code, f"{spec.name}: {point.reason}", point.remedy)
     if isinstance(point, Failure):
         raise RuntimeError(point.traceback)
-    found: _Draws | Refusal | None = _fast(spec, study, params, scheme, point, values, context)
+    found = _fast(spec, study, params, scheme, point, values, context)
     if found is None:
         found = _slow(spec, study, params, scheme, point, values, context)
     return found if isinstance(found, Refusal) else _answer(study, params, spec, point, found)
@@ -179,7 +181,7 @@ def _fast(
     point: EffectEstimate,
     values: Mapping[str, Any],
     context: Context,
-) -> _Draws | None:
+) -> _Draws | Refusal | None:
     """Draw by matrix products; None where the entry offers none, or they would give another number."""
     if spec.replicates is None or len(point.effects) != 1 or study.treatment_kind is TreatmentKind.REPEATED:
         return None
@@ -194,14 +196,19 @@ def _fast(
     groups = int(group.max()) + 1
     pairs, members = [], np.split(np.argsort(group, kind="stable"), np.cumsum(np.bincount(group))[:-1])
     assert context.runner is not None
+    failed = refitted = 0
     for block in weight_blocks(groups, params.draws, params.seed, bayesian=scheme == "bayesian"):
         value, error = copies.draws(block, group, errors=params.interval == "studentised")
         lost = np.flatnonzero(~np.isfinite(value))
-        if len(lost) > _FAILED * len(block):
-            return None
-        for b in lost:  # a level that was not drawn: the estimator itself may do without it
+        if len(lost) > _HOPELESS * len(block):
+            return _refuse_failed(spec, len(lost), len(block))
+        for b in lost:  # an arm or a level was not drawn: perhaps it does without
+            refitted += 1
+            if failed > _FAILED * params.draws or refitted > _MOST_REFITTED:
+                return _refuse_failed(spec, refitted, params.draws)
             sample = _sample(study, block[b], members, group, scheme, False)
             (value[b],), (error[b],) = _one(context.runner(spec.name, sample, values), 1)
+            failed += not np.isfinite(value[b])
         pairs.append((value, error))
     drawn, errors = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
     influence = copies.influence(group)

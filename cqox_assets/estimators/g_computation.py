@@ -73,6 +73,12 @@ class GComputationParams(CommonParams):
     propensity: Literal["logit", "known"] = "logit"
     se: Literal["auto", "m_estimation", "influence"] = "auto"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("regime", "reference_regime"):  # one word in study.yaml is a regime of one word
+            given = getattr(self, name)
+            object.__setattr__(self, name, (given,) if isinstance(given, (str, int, float)) else tuple(given))
+
 
 def run(study: Study, params: GComputationParams, context: Context) -> EffectEstimate | Refusal:
     """Estimate the average effect by standardising an outcome model over the target units.

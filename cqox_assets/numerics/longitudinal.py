@@ -131,7 +131,7 @@ def read_regime(given: Sequence[object], course: Course) -> Regime:
 
 
 def _step(value: object, course: Course) -> float | Rule:
-    text = str(value).strip()
+    text = str(int(value)) if isinstance(value, bool) else str(value).strip()  # YAML reads yes and no as truth values
     rule = read_rule(text)
     if rule is not None and course.arms:
         if not any(rule.column in names for names in course.names):

@@ -232,6 +232,20 @@ def test_three_arms_are_one_answer_each() -> None:
     assert mixed.headline.contrast == "low, high - always none"
 
 
+def test_regimes_as_study_yaml_gives_them() -> None:
+    study = _study(400)
+    listed = answer(G, study, regime=[True, True, False], reference_regime="never")
+    assert listed.headline.contrast == "treated, treated, control - always control"
+    assert answer(G, study, regime="always").estimate == answer(G, study).estimate
+
+
+def test_the_run_configuration_takes_lists_per_period() -> None:
+    from cqox_assets.assets import config_for, given
+
+    config = config_for("g_computation", G.params)(time_varying=[["l0"], [], ["l2"]], regime=["1", "0", "1"])
+    assert given(config) == {"time_varying": [["l0"], [], ["l2"]], "regime": ["1", "0", "1"]}
+
+
 def test_doses_need_a_regime() -> None:
     generator = np.random.default_rng(3)
     a = generator.standard_normal((2000, 2))
