@@ -171,7 +171,8 @@ def _resample(
     spec: EstimatorSpec, study: Study, params: CommonParams, context: Context, point: EffectEstimate
 ) -> EffectEstimate | Refusal:
     """Replace analytic inference by the bootstrap of rows or clusters; the whole estimator is refitted each draw."""
-    panel = Role.UNIT in spec.requires
+    # An entry that only accepts units may follow them as well: a unit that is drawn twice must not become one.
+    panel = Role.UNIT in spec.requires or ({Role.UNIT, Role.TIME} <= spec.accepts and study.repeats_units)
     if params.inference == "cluster_bootstrap" and not (panel or study.has(Role.CLUSTER)):
         return spec.refuse(
             "missing_role",

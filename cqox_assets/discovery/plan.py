@@ -9,6 +9,7 @@ from cqox_assets.measures import MEASURES
 from cqox_assets.result import Estimand
 from cqox_assets.spec import EstimatorSpec
 from cqox_assets.study import Role, Study, TreatmentKind
+from cqox_assets.suitability import treatment_remedy, with_dose
 
 # What a design makes credible, by the assumptions that an entry declares: (assumption, rank, why).
 _TRIAL = (
@@ -113,11 +114,12 @@ def plan_methods(study: Study, overlap: float | None = None) -> MethodPlan:
     found: list[tuple[float, str, str]] = []
     refused: dict[str, str] = {}
     for name, spec in load_estimators().items():
-        remedy = _obstacle(spec, study)
+        seen = with_dose(spec, study)
+        remedy = _obstacle(spec, seen)
         if remedy is not None:
             refused[name] = remedy
             continue
-        fits, why, rank = _judge(spec, study, design)
+        fits, why, rank = _judge(spec, seen, design)
         if fits:
             found.append((min(max(rank, 0.0), 1.0), name, why))
         else:
@@ -148,7 +150,7 @@ def preferred_estimand(study: Study, overlap: float | None = None) -> tuple[str,
     by_design = {"instrument": Estimand.LATE, "cutoff": Estimand.LATE, "panel": Estimand.ATT}
     if declared.design in by_design:
         return by_design[declared.design].value, f"it is what a design of type '{declared.design}' identifies"
-    if study.treatment_kind is TreatmentKind.CONTINUOUS:
+    if study.treatment_kind is TreatmentKind.CONTINUOUS or (study.has(Role.DOSE) and not study.has(Role.TREATMENT)):
         return Estimand.SLOPE.value, "the treatment is continuous, so the effect is per unit of treatment"
     limit = study.thresholds.get("overlap", MEASURES["overlap"].limit)
     if overlap is not None and not overlap > limit:
@@ -183,7 +185,8 @@ def _obstacle(spec: EstimatorSpec, study: Study) -> str | None:
     if study.repeats_units and not {Role.UNIT, Role.CLUSTER} & (spec.accepts | spec.requires):
         return f"units of '{study.name(Role.UNIT)}' have several rows; deliver one row per unit, or unmap the role unit"
     if Role.TREATMENT in spec.requires and study.treatment_kind not in spec.treatment:
-        return f"the treatment is {study.treatment_kind}; it needs {' or '.join(spec.treatment)}"
+        needed = " or ".join(spec.treatment)
+        return f"the treatment is {study.treatment_kind}; it needs {needed}: {treatment_remedy(spec, study)}"
     return None
 
 

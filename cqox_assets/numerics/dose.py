@@ -179,7 +179,9 @@ def median_curve(curves: list[Curve]) -> Curve:
     )
 
 
-def average_slope(data: DoseData, doses: np.ndarray, values: np.ndarray, influence: np.ndarray) -> tuple[float, np.ndarray]:
+def average_slope(
+    data: DoseData, doses: np.ndarray, values: np.ndarray, influence: np.ndarray
+) -> tuple[float, np.ndarray]:
     """Return the slope of a curve averaged over the units whose dose lies between its first and last dose.
 
     Parameters
@@ -260,9 +262,7 @@ def best_dose(
     point, outcome = _peaks(doses, sign * values[None, :])
     noisy = sign * (values + drawn(covariance, draws, seed))
     at = int(np.argmax(sign * values))
-    return BestDose(
-        float(point[0]), _peaks(doses, noisy)[0], float(sign * outcome[0]), at in (0, len(doses) - 1)
-    )
+    return BestDose(float(point[0]), _peaks(doses, noisy)[0], float(sign * outcome[0]), at in (0, len(doses) - 1))
 
 
 def _peaks(doses: np.ndarray, curves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -239,7 +239,9 @@ def cross_validated_bandwidth(place: np.ndarray, values: np.ndarray, weight: np.
         fitted = np.sum(kernel * (s2[:, None] - s1[:, None] * gap) * mean, axis=1) / det
         leverage = np.minimum(s2 / det, 0.95)
         # Within a bin the variance of single outcomes is the same at every bandwidth but for the leverage.
-        error = (mean - fitted) ** 2 / (1 - leverage) ** 2 + _within(bin_of, values, weight, filled) / (1 - leverage) ** 2
+        error = (mean - fitted) ** 2 / (1 - leverage) ** 2 + _within(bin_of, values, weight, filled) / (
+            1 - leverage
+        ) ** 2
         use = judged & usable
         loss = float(mass[use] @ error[use] / mass[use].sum()) if use.any() else np.inf
         if loss < best:

@@ -10,7 +10,7 @@ from cqox_assets.result import EffectEstimate, Refusal
 from cqox_assets.runner import run_estimator, runner_for
 from cqox_assets.simulate.designs import DESIGNS
 from cqox_assets.spec import EstimatorSpec, build_params
-from cqox_assets.study import Role, Study
+from cqox_assets.study import Role, Study, TreatmentKind
 
 SPECS = list(load_estimators().values())
 SEED = 20240117
@@ -39,11 +39,13 @@ def base(spec: EstimatorSpec) -> Study:
 def like(spec: EstimatorSpec, design: str, n: int = 500) -> Study:
     """The common design if the entry can run on it, else a truth of the entry that has the same role or arms."""
     common = small(design, n)
-    if not follows_units(spec) and all(common.has(role) for role in spec.requires):
+    takes = common.treatment_kind in spec.treatment and all(common.has(role) for role in spec.requires)
+    if not follows_units(spec) and takes:
         return common
     for truth in spec.truths:
         own = small(truth, n)
-        if all(own.has(role) for role in _TRAIT[design]) and len(own.arms) >= min(len(common.arms), 2):
+        enough = len(own.arms) >= min(len(common.arms), 2) or not compares_two(spec)
+        if all(own.has(role) for role in _TRAIT[design]) and enough:
             return own
     own = small(spec.truths[0], n)
     if follows_units(spec):
@@ -53,6 +55,11 @@ def like(spec: EstimatorSpec, design: str, n: int = 500) -> Study:
     extra = {role: common.frame[str(role)].to_numpy() for role in _TRAIT[design]}
     roles = {**own.roles, **{role: (str(role),) for role in extra}}
     return replace(own, frame=own.frame.assign(**{str(role): values for role, values in extra.items()}), roles=roles)
+
+
+def compares_two(spec: EstimatorSpec) -> bool:
+    """Whether the entry takes a treatment of two arms; an entry for doses alone does not."""
+    return TreatmentKind.BINARY in spec.treatment
 
 
 def follows_units(spec: EstimatorSpec) -> bool:
