@@ -12,6 +12,7 @@ import numpy as np
 from cqox_assets.errors import CqoxError
 
 _MANY_PERIODS = 40
+_ROUNDING = 1e-12
 
 
 class UnitEffectsError(CqoxError):
@@ -70,8 +71,10 @@ class LongPanel:
     def unit_means(self, values: np.ndarray) -> np.ndarray:
         """Return the mean of each row's unit, of columns of shape (n, p)."""
         count = np.bincount(self.unit)
-        means = np.column_stack([np.bincount(self.unit, weights=column) / count for column in values.T])
-        return np.asarray(means[self.unit])
+        result = np.empty_like(values)
+        for j in range(values.shape[1]):
+            result[:, j] = (np.bincount(self.unit, weights=values[:, j]) / count)[self.unit]
+        return result
 
     def period_columns(self) -> np.ndarray:
         """Return period dummies, or time itself where there are more than 40 periods, shape (n, t)."""
@@ -125,6 +128,7 @@ def within(panel: LongPanel) -> Transformed:
     part = _part(panel, order)
     both = np.column_stack([part.y, part.d])
     away = both - part.unit_means(both)
+    away[np.abs(away) <= _ROUNDING * np.abs(both).max(axis=0, initial=0.0)] = 0.0
     periods = part.period_columns()
     means = part.unit_means(part.x)
     features = np.column_stack([part.x - means, means, periods - part.unit_means(periods)])

@@ -93,7 +93,7 @@ def dosed_panel(n: int, seed: int) -> tuple[Study, Truth]:
     """Follow units over five periods with a dose that goes with the unit's level: slope 0.5.
 
     With x1, x2 normal, persistent within units (correlation 0.5), a_i the unit's level and v, u noise:
-    d = sin(x1) + 0.5 x2 + a_i + v, y = 0.5 d + 2 sin(x1) + x2^2 / 2 + 2 a_i + 0.3 t + u.
+    d = sin(x1) / 2 + x2 / 2 + a_i + v, y = 0.5 d + sin(x1) + x2 + x1 x2 / 2 + 2 a_i + 0.3 t + u.
     """
     return _panel(n, seed, 0.5), {"slope": 0.5}
 
@@ -120,8 +120,8 @@ def _panel(n: int, seed: int, slope: float) -> Study:
     x = math.sqrt(0.5) * (own[unit] + generator.standard_normal((len(unit), 2)))
     level = (0.5 * own[:, 0] + generator.standard_normal(units))[unit]
     noise = generator.standard_normal((len(unit), 2))
-    d = np.sin(x[:, 0]) + 0.5 * x[:, 1] + level + noise[:, 0]
-    y = slope * d + 2 * np.sin(x[:, 0]) + 0.5 * x[:, 1] ** 2 + 2 * level + 0.3 * time + noise[:, 1]
+    d = 0.5 * np.sin(x[:, 0]) + 0.5 * x[:, 1] + level + noise[:, 0]
+    y = slope * d + np.sin(x[:, 0]) + x[:, 1] + 0.5 * x[:, 0] * x[:, 1] + 2 * level + 0.3 * time + noise[:, 1]
     frame = pd.DataFrame({"unit": unit, "time": time, "x1": x[:, 0], "x2": x[:, 1], "d": d, "y": y})
     roles = {
         Role.OUTCOME: ("y",), Role.TREATMENT: ("d",), Role.UNIT: ("unit",), Role.TIME: ("time",),
