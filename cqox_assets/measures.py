@@ -229,7 +229,8 @@ MEASURES: Mapping[str, Measure] = {
         ),
         Measure(
             "rows_near_dose", "Rows near each dose",
-            "effective number of rows, weights counted, that the curve rests on where it rests on fewest", "above", 20, 5,
+            "effective number of rows, weights counted, that the curve rests on where it rests on fewest", "above",
+            20, 5,
             meaning="A part of the curve rests on very few rows.",
             remedy="Read the curve where doses are common, widen the bandwidth, or deliver more rows.",
             reference="Kennedy, Ma, McHugh & Small 2017, doi:10.1111/rssb.12212",

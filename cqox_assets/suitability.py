@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from cqox_assets.catalog import load_estimators
+from cqox_assets.declaration import Contrast
 from cqox_assets.result import Refusal
 from cqox_assets.spec import EstimatorSpec
 from cqox_assets.study import Role, Study, TreatmentKind
@@ -23,9 +24,10 @@ def suited_to(spec: EstimatorSpec, study: Study) -> tuple[Study, tuple[str, ...]
     """Return the rows and clusters that an entry works on, and what the reader must know about them.
 
     Rows of a target population are only for entries that take that role. Units that repeat are clusters, unless
-    clusters are mapped or the entry needs the units themselves.
+    clusters are mapped or the entry needs the units themselves. A dose plays the treatment as :func:`with_dose` says.
     """
     taken, notices = spec.accepts | spec.requires, []
+    study = with_dose(spec, study)
     if Role.POPULATION not in taken and len(inside := study.studied()) < len(study):
         notices.append(f"{len(study) - len(inside)} rows of the target population were left out")
         study = inside
@@ -40,15 +42,37 @@ def suited_to(spec: EstimatorSpec, study: Study) -> tuple[Study, tuple[str, ...]
     return study, tuple(notices)
 
 
+def with_dose(spec: EstimatorSpec, study: Study) -> Study:
+    """Return the study with its dose as a continuous treatment, where the entry takes doses or no treatment is mapped.
+
+    Arms, and a contrast that was declared between them, are then left aside.
+    """
+    taken = spec.accepts | spec.requires
+    if len(study.names(Role.DOSE)) != 1 or Role.TREATMENT not in taken:
+        return study
+    if study.has(Role.TREATMENT) and Role.DOSE not in taken:
+        return study
+    stated = study.declaration if not study.arms else study.declaration.model_copy(update={"contrast": Contrast()})
+    roles = {**study.roles, Role.TREATMENT: study.names(Role.DOSE)}
+    return replace(study, roles=roles, arms=(), declaration=stated)
+
+
 def refuse_early(spec: EstimatorSpec, study: Study) -> Refusal | None:
     """Return why an entry cannot run on a study that was suited to it, or None."""
+    if Role.DOSE in spec.accepts | spec.requires and len(study.names(Role.DOSE)) > 1:
+        return spec.refuse(
+            "several_doses",
+            f"several columns play the role 'dose': {', '.join(map(repr, study.names(Role.DOSE)))}",
+            "map the one whose curve is asked for in study.yaml: roles: {dose: <column>}",
+        )
     for role in sorted(spec.requires):
         if not study.has(role):
             left_out = next((notice for notice in study.notices if notice.startswith(f"{role} with one value")), "")
             return spec.refuse(
                 "missing_role",
-                f"no column plays the role '{role}'" + (f": {left_out}" if left_out else ""),
-                f"map it in study.yaml: roles: {{{role}: <column>}}",
+                f"no column plays the role '{role}'{_or_dose(spec, role, quoted=True)}"
+                + (f": {left_out}" if left_out else ""),
+                f"map it in study.yaml: roles: {{{role}: <column>}}{_or_dose(spec, role)}",
             )
     lacking = missing_choice(spec, study)
     if lacking is not None:
@@ -97,9 +121,32 @@ def unsuited_treatment(spec: EstimatorSpec, study: Study) -> tuple[str, str] | N
             f"the role 'treatment' lists {listed}, one treatment repeated in time; this estimator reads one column",
             f"use {' or '.join(able)}, or map one of the columns as treatment",
         )
+    named = f"the treatment '{study.name(Role.TREATMENT)}'" if study.has(Role.TREATMENT) else "the treatment"
+    return f"{named} is {kind}, this estimator needs {' or '.join(spec.treatment)}", treatment_remedy(spec, study)
+
+
+def _or_dose(spec: EstimatorSpec, role: Role, *, quoted: bool = False) -> str:
+    """Return that a dose would do as well as a treatment, where it would."""
+    if role != Role.TREATMENT or Role.DOSE not in spec.accepts:
+        return ""
+    return " or 'dose'" if quoted else " or {dose: <column>}"
+
+
+def treatment_remedy(spec: EstimatorSpec, study: Study) -> str:
+    """Return what to do where the treatment's coding is none that the entry takes; it names entries that do."""
+    kind = study.treatment_kind
+    if kind is not TreatmentKind.CONTINUOUS and spec.treatment == (TreatmentKind.CONTINUOUS,):
+        return "map the amount that each unit received in study.yaml: roles: {dose: <column>}"
+    takers = [
+        name
+        for name, other in load_estimators().items()
+        if kind in other.treatment and other.requires <= {Role.OUTCOME, Role.TREATMENT, Role.COVARIATES}
+    ]
+    if kind is not TreatmentKind.CONTINUOUS:
+        return f"use an estimator for a {kind} treatment, such as {', '.join(takers[:3])}"
     return (
-        f"the treatment is {kind}, this estimator needs {' or '.join(spec.treatment)}",
-        "choose an estimator for this kind of treatment, or code the treatment in arms",
+        f"code '{study.name(Role.TREATMENT)}' in at most ten arms (such as none, low, high) and map that column, or "
+        f"use an estimator for a continuous treatment: {', '.join(takers)}"
     )
 
 
@@ -197,7 +244,24 @@ def _refuse_clusters(spec: EstimatorSpec, study: Study) -> Refusal | None:
     )
 
 
+def _refuse_equal_doses(spec: EstimatorSpec, study: Study) -> Refusal | None:
+    doses, weights = study.matrix(Role.TREATMENT), study.weights()
+    doses = doses if weights is None else doses[weights > 0]
+    constant = np.ptp(doses, axis=0) == 0 if len(doses) else np.ones(doses.shape[1], dtype=bool)
+    if not constant.any():
+        return None
+    name = study.names(Role.TREATMENT)[int(constant.argmax())]
+    only = f"{doses[0, int(constant.argmax())]:g}" if len(doses) else "nothing"
+    return spec.refuse(
+        "one_arm_only", f"every row of '{name}' has the same treatment: {only}", "map a treatment column that varies"
+    )
+
+
 def _refuse_treatment(spec: EstimatorSpec, study: Study) -> Refusal | None:
+    if study.treatment_kind is TreatmentKind.CONTINUOUS:
+        refusal = _refuse_equal_doses(spec, study)
+        if refusal is not None:
+            return refusal
     if study.treatment_kind in (TreatmentKind.BINARY, TreatmentKind.CATEGORICAL):
         codes, weights = study.column(Role.TREATMENT), study.weights()
         codes = codes if weights is None else codes[weights > 0]

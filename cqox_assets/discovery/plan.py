@@ -9,7 +9,7 @@ from cqox_assets.measures import MEASURES
 from cqox_assets.result import Estimand
 from cqox_assets.spec import EstimatorSpec
 from cqox_assets.study import Role, Study, TreatmentKind
-from cqox_assets.suitability import is_there, missing_choice, unsuited_treatment
+from cqox_assets.suitability import is_there, missing_choice, unsuited_treatment, with_dose
 
 # What a design makes credible, by the assumptions that an entry declares: (assumption, rank, why).
 _TRIAL = (
@@ -115,11 +115,12 @@ def plan_methods(study: Study, overlap: float | None = None) -> MethodPlan:
     found: list[tuple[float, str, str]] = []
     refused: dict[str, str] = {}
     for name, spec in load_estimators().items():
-        remedy = _obstacle(spec, study)
+        seen = with_dose(spec, study)
+        remedy = _obstacle(spec, seen)
         if remedy is not None:
             refused[name] = remedy
             continue
-        fits, why, rank = _judge(spec, study, design)
+        fits, why, rank = _judge(spec, seen, design)
         if fits:
             found.append((min(max(rank, 0.0), 1.0), name, why))
         else:
@@ -152,7 +153,7 @@ def preferred_estimand(study: Study, overlap: float | None = None) -> tuple[str,
     by_design = {"instrument": Estimand.LATE, "cutoff": Estimand.LATE, "panel": Estimand.ATT}
     if declared.design in by_design:
         return by_design[declared.design].value, f"it is what a design of type '{declared.design}' identifies"
-    if study.treatment_kind is TreatmentKind.CONTINUOUS:
+    if study.treatment_kind is TreatmentKind.CONTINUOUS or (study.has(Role.DOSE) and not study.has(Role.TREATMENT)):
         return Estimand.SLOPE.value, "the treatment is continuous, so the effect is per unit of treatment"
     if study.treatment_kind is TreatmentKind.REPEATED:
         return Estimand.REGIME.value, "the treatment is repeated in time, so whole courses of it are compared"

@@ -1,11 +1,10 @@
 """Dose-response: the mean outcome had every unit received a given dose, what another dose changes, and the best dose.
 
-The doubly robust method regresses a pseudo-outcome on the dose and needs either the dose or the outcome given covariates
-to be modelled well. The generalised propensity score (GPS) of Hirano & Imbens rests on both of its models.
+The doubly robust method regresses a pseudo-outcome on the dose and needs either the dose or the outcome given
+covariates to be modelled well. The generalised propensity score (GPS) of Hirano & Imbens rests on both of its models.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -14,21 +13,13 @@ import pandas as pd
 from cqox_assets.errors import CatalogError
 from cqox_assets.measures import Diagnostic
 from cqox_assets.nuisance.models import groups_of
-from cqox_assets.numerics.dose import (
-    BestDose,
-    DoseData,
-    DoseError,
-    band_quantile,
-    best_dose,
-    choose_scale,
-)
+from cqox_assets.numerics.dose import BestDose, DoseData, DoseError, choose_scale
 from cqox_assets.numerics.dose_fit import DoseFit, KernelSettings, doubly_robust_fit, gps_fit
-from cqox_assets.numerics.dose_gps import TERMS
-from cqox_assets.numerics.dose_support import commonest, dose_correlations, effective_rows, extrapolated_share
-from cqox_assets.numerics.inference import wald
+from cqox_assets.numerics.dose_report import DoseReport
+from cqox_assets.numerics.dose_support import commonest, dose_correlations
 from cqox_assets.numerics.linear import dropped_names
 from cqox_assets.numerics.sample import check_clusters, collinear_notice
-from cqox_assets.result import Effect, EffectEstimate, Estimand, Interval, Refusal
+from cqox_assets.result import EffectEstimate, Estimand, Refusal
 from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study, TreatmentKind
 
@@ -38,6 +29,7 @@ _LARGE_MASS = 0.1
 _ENDS = (0.05, 0.95)
 _TAILS = (0.01, 0.99)
 _HALF = 0.5
+_ENOUGH_ROWS = 100
 
 
 @dataclass(frozen=True)
@@ -47,8 +39,8 @@ class DoseResponseParams(CommonParams):
     Parameters
     ----------
     method : str
-        `doubly_robust`: cross-fitted pseudo-outcomes and local regression. `gps`: normal dose model and an outcome model
-        quadratic in dose and score.
+        `doubly_robust`: cross-fitted pseudo-outcomes and local regression. `gps`: normal dose model and an outcome
+        model quadratic in dose and score.
     scale : str
         Scale on which the dose is modelled: `log`, `level`, or `auto`, the less skewed of the two.
     doses : tuple of float
@@ -76,7 +68,7 @@ class DoseResponseParams(CommonParams):
         Which outcome the best dose has: `highest`, `lowest`, or `auto`, as study.yaml declares under direction.
     nuisance : str
         Learner of the mean dose given covariates. The outcome surface is linear with `linear` and otherwise a spline in
-        covariates and dose with products.
+        covariates and dose with products; `stack` and `boosting` add boosted trees of the covariates.
     """
 
     method: Literal["doubly_robust", "gps"] = "doubly_robust"
@@ -143,8 +135,8 @@ def run(study: Study, params: DoseResponseParams, context: Context) -> EffectEst
     EffectEstimate or Refusal
         Effects: slope (average change per unit of dose), dose_contrast, dose_response at the listed doses, and
         optimal_dose where a direction is declared. Tables `curve`, `optimal_dose`, `dose_balance` and
-        `generalised_propensity`; `gps_model` with the GPS. Refused if doses are few, asked for beyond the observed range,
-        or determined by the covariates.
+        `generalised_propensity`; `gps_model` with the GPS. Refused if doses are few, asked for beyond the observed
+        range, or determined by the covariates.
 
     Raises
     ------
@@ -154,19 +146,19 @@ def run(study: Study, params: DoseResponseParams, context: Context) -> EffectEst
     Notes
     -----
     Doubly robust: with u the dose on its working scale and l the covariates, the pseudo-outcome
-    p(u)/p(u|l) (y - mu(l,u)) + E[mu(l',u)] has the curve as its regression on u if p(u|l) or mu is right; mean, variance
-    and residual density of the dose and mu are cross-fitted, and a local polynomial gives the curve. The slope is the
-    doubly robust average of dmu/ddose over the units' own doses. GPS: see `numerics.dose_gps`; its slope is the curve's,
-    averaged over the doses of the grid.
+    p(u)/p(u|l) (y - mu(l,u)) + E[mu(l',u)] has the curve as its regression on u if p(u|l) or mu is right. Mean,
+    variance and residual density of the dose, and mu, are cross-fitted; a local polynomial gives the curve. The slope
+    is the doubly robust average of dmu/ddose over the units' own doses. GPS: see `numerics.dose_gps`; its slope is that
+    of the curve, averaged over the doses of the grid.
 
     References
     ----------
     Kennedy et al. (2017, doi:10.1111/rssb.12212); Hirano & Imbens (2004, doi:10.1002/0470090456.ch7).
     """
-    dose, name = study.column(Role.TREATMENT), study.name(Role.TREATMENT)
-    part, notices = _without_zeros(study, dose, params.scale)
+    name = study.name(Role.TREATMENT)
+    part, notices = _without_zeros(study, study.column(Role.TREATMENT), params.scale)
     dose = part.column(Role.TREATMENT)
-    levels = len(np.unique(dose))
+    levels = len(np.unique(dose if part.weights() is None else dose[part.column(Role.WEIGHT) > 0]))
     if levels < _FEWEST_DOSES:
         raise DoseError(
             f"dose '{name}' has {levels} different values, a curve needs at least {_FEWEST_DOSES}; "
@@ -185,16 +177,21 @@ def run(study: Study, params: DoseResponseParams, context: Context) -> EffectEst
             f"dose {outside[0]:g} lies outside the observed doses of '{name}', {dose.min():g} to {dose.max():g}",
             "ask for doses within the observed range (parameters doses and contrast, or contrast in study.yaml)",
         )
-    sign = {"highest": 1.0, "lowest": -1.0}.get(params.best, 0.0)
-    sign = sign or {"higher_is_better": 1.0, "lower_is_better": -1.0}.get(part.declaration.direction or "", 0.0)
+    sign = _direction(part, params)
     if SPEC.estimand(params) == Estimand.OPTIMAL_DOSE and not sign:
         return SPEC.refuse(
             "missing_direction",
             "whether a higher or a lower outcome is better is not declared, so no dose is the best",
             "state direction: higher_is_better or lower_is_better in study.yaml, or set best: highest or lowest",
         )
-    fit = _fit(data, params, places)
-    return _report(part, study, params, data, places, fit, sign, notices)
+    return _report(part, params, data, places, notices, len(study) - len(part))
+
+
+def _direction(study: Study, params: DoseResponseParams) -> float:
+    """Return 1 if a higher outcome is better, -1 if a lower one is, 0 if nobody says."""
+    asked = {"highest": 1.0, "lowest": -1.0}.get(params.best, 0.0)
+    stated = {"higher_is_better": 1.0, "lower_is_better": -1.0}.get(study.declaration.direction or "", 0.0)
+    return asked or stated
 
 
 def _without_zeros(study: Study, dose: np.ndarray, scale: str) -> tuple[Study, list[str]]:
@@ -205,8 +202,8 @@ def _without_zeros(study: Study, dose: np.ndarray, scale: str) -> tuple[Study, l
         return study, []
     name = study.label(study.name(Role.TREATMENT))
     return study.take(~zero), [
-        f"{int(zero.sum())} rows without any dose ('{name}' is 0) were left out: they are a group of their own and no point "
-        "of the curve; scale: level keeps them"
+        f"{int(zero.sum())} rows without any dose ('{name}' is 0) were left out: they are a group of their own and no "
+        "point of the curve; scale: level keeps them"
     ]
 
 
@@ -215,7 +212,8 @@ def _places(study: Study, params: DoseResponseParams, data: DoseData) -> _Places
     low, high = np.quantile(known, _ENDS)
     if low == high:
         low, high = known.min(), known.max()
-    grid = data.scale.dose(np.linspace(*data.scale.place(np.array([low, high])), params.points))
+    ends = data.scale.place(np.array([low, high]))
+    grid = data.scale.dose(np.linspace(float(ends[0]), float(ends[1]), params.points))
     grid = np.clip(grid, low, high)
     declared = study.declaration.contrast
     if params.contrast:
@@ -225,8 +223,8 @@ def _places(study: Study, params: DoseResponseParams, data: DoseData) -> _Places
         pairs = [(stated[0], item) for item in stated[1:]]
     else:
         quarter = np.quantile(known, [0.25, 0.75])
-        ends = quarter if quarter[0] < quarter[1] else np.array([grid[0], grid[-1]])
-        pairs = [(float(ends[0]), float(ends[1]))]
+        apart = quarter if quarter[0] < quarter[1] else np.array([grid[0], grid[-1]])
+        pairs = [(float(apart[0]), float(apart[1]))]
     listed = params.doses
     if not listed and SPEC.estimand(params) == Estimand.DOSE_RESPONSE:
         listed = tuple(dict.fromkeys(np.ravel(pairs).tolist()))
@@ -261,53 +259,37 @@ def _fit(data: DoseData, params: DoseResponseParams, places: _Places) -> DoseFit
 
 
 def _report(
-    part: Study,
-    study: Study,
-    params: DoseResponseParams,
-    data: DoseData,
-    places: _Places,
-    fit: DoseFit,
-    sign: float,
-    notices: list[str],
+    study: Study, params: DoseResponseParams, data: DoseData, places: _Places, notices: list[str], dropped: int
 ) -> EffectEstimate:
-    covariance = data.covariance(fit.curve.influence)
-    covariance[np.diag_indices_from(covariance)] += fit.curve.spread
-    inside = np.isin(fit.curve.doses, places.grid)
-    doses, values = fit.curve.doses[inside], fit.curve.estimate[inside]
-    best = {
-        word: best_dose(doses, values, covariance[np.ix_(inside, inside)], way, params.draws, params.seed)
-        for word, way in (("highest", 1.0), ("lowest", -1.0))
-    }
-    curve = _curve_table(data, fit, covariance, params)
-    effects = _effects(part, params, data, places, fit)
-    if sign:
-        effects.append(_optimum(part, params, best["highest" if sign > 0 else "lowest"]))
+    fit = _fit(data, params, places)
+    report = DoseReport(data, fit, study.name(Role.TREATMENT), params.level, params.draws, params.seed)
+    best, curve, sign = report.best(places.grid), report.curve_table(), _direction(study, params)
+    effects = [report.slope(), *report.contrasts(places.pairs), *report.levels(places.listed)]
+    chosen = best["highest" if sign > 0 else "lowest"] if sign else None
+    if chosen is not None:
+        effects.append(report.optimum(chosen))
     wanted = SPEC.estimand(params)
     effects.sort(key=lambda effect: effect.estimand != wanted)
-    balance, found = _diagnostics(part, data, fit, curve)
+    balance, found = _diagnostics(study, data, fit, curve)
+    units = {"row": np.arange(len(study)), "dose": data.dose, "density": fit.density, "ratio": fit.ratio}
     tables = {
         "curve": curve,
-        "optimal_dose": _optimum_table(best, params.level),
+        "optimal_dose": report.optimum_table(best),
         "dose_balance": balance,
-        "generalised_propensity": pd.DataFrame(
-            {"row": _rows_of(study, part), "dose": data.dose, "density": fit.density, "ratio": fit.ratio}
-        ),
+        "generalised_propensity": pd.DataFrame(units),
     }
     if fit.gps is not None:
-        tables["gps_model"] = _gps_table(fit, data)
-        notices += collinear_notice(dropped_names(fit.gps[0].fit, ["const", *part.names(Role.COVARIATES)]))
-    dropped = len(study) - len(part)
+        tables["gps_model"] = report.gps_table()
+        notices += collinear_notice(dropped_names(fit.gps[0].fit, ["const", *study.names(Role.COVARIATES)]))
     return SPEC.estimate(
-        part, effects, inference=_words(params, data), diagnostics=found, tables=tables,
-        notices=[*notices, *_notices(part, params, data, places, fit, curve, best, sign)],
+        study,
+        effects,
+        inference=_words(params, data),
+        diagnostics=found,
+        tables=tables,
+        notices=[*notices, *_notices(study, params, data, places, fit), *_warnings(curve, chosen)],
         dropped={"dose is zero": dropped} if dropped else None,
-    )  # fmt: skip
-
-
-def _rows_of(study: Study, part: Study) -> np.ndarray:
-    if len(study) == len(part):
-        return np.arange(len(study))
-    return np.flatnonzero(study.column(Role.TREATMENT) != 0)
+    )
 
 
 def _words(params: DoseResponseParams, data: DoseData) -> str:
@@ -321,102 +303,6 @@ def _words(params: DoseResponseParams, data: DoseData) -> str:
     return words + (", clustered" if data.cluster is not None else "")
 
 
-def _effects(study: Study, params: DoseResponseParams, data: DoseData, places: _Places, fit: DoseFit) -> list[Effect]:
-    name, curve = study.name(Role.TREATMENT), fit.curve
-    facts: dict[str, Any] = {"level": params.level, "df": None if data.cluster is None else float(data.cluster.max())}
-    steep = float(np.hypot(data.std_error(curve.slope_influence), np.sqrt(curve.slope_spread)))
-    effects = [wald(curve.slope, steep, estimand=Estimand.SLOPE, contrast=f"one unit of {name}", **facts)]
-    for low, high in places.pairs:
-        gap, influence, spread = curve.between(low, high)
-        error = float(np.hypot(data.std_error(influence), np.sqrt(spread)))
-        effects.append(
-            wald(
-                gap,
-                error,
-                estimand=Estimand.DOSE_CONTRAST,
-                contrast=f"{high:g} - {low:g} of {name}",
-                at={"dose": high} if len(places.pairs) > 1 else {},
-                **facts,
-            )  # fmt: skip
-        )
-    for dose in places.listed:
-        at = int(np.flatnonzero(curve.doses == dose)[0])
-        error = float(np.hypot(data.std_error(curve.influence[:, at]), np.sqrt(curve.spread[at])))
-        level = wald(
-            float(curve.estimate[at]), error, estimand=Estimand.DOSE_RESPONSE, contrast=f"mean outcome at {name}",
-            at={"dose": dose}, scale="level", **facts,
-        )  # fmt: skip
-        effects.append(replace(level, p_value=None))  # that a mean is zero is nobody's question
-    return effects
-
-
-def _optimum(study: Study, params: DoseResponseParams, best: BestDose) -> Effect:
-    low, high, spread = _ends_of(best, params.level)
-    return Effect(
-        Estimand.OPTIMAL_DOSE, f"best dose of {study.name(Role.TREATMENT)}", best.dose, spread or None,
-        Interval(low, high, params.level), scale="dose", interval_source="percentile of multiplier draws",
-    )  # fmt: skip
-
-
-def _ends_of(best: BestDose, level: float) -> tuple[float, float, float]:
-    low, high = np.quantile(best.draws, [0.5 - level / 2, 0.5 + level / 2])
-    return float(low), float(high), float(best.draws.std(ddof=1))
-
-
-def _optimum_table(best: Mapping[str, BestDose], level: float) -> pd.DataFrame:
-    rows = []
-    for word, item in best.items():
-        low, high, spread = _ends_of(item, level)
-        rows.append(
-            {"outcome": word, "dose": item.dose, "std_error": spread, "low": low, "high": high,
-             "mean_outcome": item.outcome, "at_edge": item.at_edge}
-        )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _curve_table(data: DoseData, fit: DoseFit, covariance: np.ndarray, params: DoseResponseParams) -> pd.DataFrame:
-    """Return one row per dose: estimate, pointwise interval, simultaneous band, and what it rests on."""
-    curve, error = fit.curve, np.sqrt(np.diag(covariance))
-    df = None if data.cluster is None else float(data.cluster.max())
-    pointwise = _quantile(params.level, df)
-    band = max(band_quantile(covariance, params.level, params.draws, params.seed), pointwise)
-    places = data.scale.place(curve.doses)
-    weight = data.sampling * fit.ratio
-    return pd.DataFrame(
-        {
-            "dose": curve.doses,
-            "estimate": curve.estimate,
-            "std_error": error,
-            "low": curve.estimate - pointwise * error,
-            "high": curve.estimate + pointwise * error,
-            "band_low": curve.estimate - band * error,
-            "band_high": curve.estimate + band * error,
-            "effective_rows": effective_rows(places, data.place, weight, fit.bandwidth),
-            "extrapolated": extrapolated_share(places, fit.mean, fit.deviation, fit.residual, data.sampling),
-        }
-    )
-
-
-def _quantile(level: float, df: float | None) -> float:
-    from scipy.special import ndtri, stdtrit
-
-    upper = 0.5 + level / 2
-    return float(ndtri(upper) if df is None else stdtrit(df, upper))
-
-
-def _gps_table(fit: DoseFit, data: DoseData) -> pd.DataFrame:
-    assert fit.gps is not None
-    model, found = fit.gps
-    rows = [
-        {"term": term, "estimate": float(value), "std_error": float(error) if error > 0 else None}
-        for term, value, error in zip(TERMS, found.coef, found.std_error, strict=True)
-    ]
-    error = float(np.sqrt(np.mean(model.influence[:, -1] ** 2) / len(data.y)))
-    unit = data.scale.unit**2
-    rows.append({"term": "gps_variance", "estimate": model.variance * unit, "std_error": error * unit})
-    return pd.DataFrame(rows)
-
-
 def _diagnostics(
     study: Study, data: DoseData, fit: DoseFit, curve: pd.DataFrame
 ) -> tuple[pd.DataFrame, list[Diagnostic]]:
@@ -424,32 +310,22 @@ def _diagnostics(
     after = np.abs(dose_correlations(data.x, data.place, data.sampling * fit.ratio))
     labels = [study.label(name) for name in study.names(Role.COVARIATES)]
     balance = pd.DataFrame({"covariate": labels, "before": before, "after": after})
-    worst = int(after.argmax())
+    worst, name = int(after.argmax()), study.label(study.name(Role.TREATMENT))
     thin = curve.iloc[int(curve["effective_rows"].to_numpy().argmin())]
-    supported = 1 - float(curve["extrapolated"].mean())
     middle = np.average(data.place, weights=data.sampling)
     total = float(np.average((data.place - middle) ** 2, weights=data.sampling))
     left = float(np.average((data.place - fit.mean) ** 2, weights=data.sampling)) / total
-    name = study.label(study.name(Role.TREATMENT))
-    return balance, [
-        SPEC.judge(study, "dose_balance", float(after[worst]), f"the largest is {labels[worst]} at {after[worst]:.3f}"),
-        SPEC.judge(study, "dose_overlap", supported, f"over the curve from {curve['dose'].min():g} to "
-                   f"{curve['dose'].max():g} of '{name}'"),
-        SPEC.judge(study, "rows_near_dose", float(thin["effective_rows"]), f"near dose {thin['dose']:g} of '{name}'"),
-        SPEC.judge(study, "treatment_variation", left, f"of the variance of '{name}' is left by the covariates"),
-    ]  # fmt: skip
+    span = f"over the curve from {curve['dose'].min():g} to {curve['dose'].max():g} of '{name}'"
+    values = {
+        "dose_balance": (float(after[worst]), f"the largest is {labels[worst]} at {after[worst]:.3f}"),
+        "dose_overlap": (1 - float(curve["extrapolated"].mean()), span),
+        "rows_near_dose": (float(thin["effective_rows"]), f"near dose {thin['dose']:g} of '{name}'"),
+        "treatment_variation": (left, f"of the variance of '{name}' is left by the covariates"),
+    }
+    return balance, [SPEC.judge(study, key, value, detail) for key, (value, detail) in values.items()]
 
 
-def _notices(
-    study: Study,
-    params: DoseResponseParams,
-    data: DoseData,
-    places: _Places,
-    fit: DoseFit,
-    curve: pd.DataFrame,
-    best: Mapping[str, BestDose],
-    sign: float,
-) -> list[str]:
+def _notices(study: Study, params: DoseResponseParams, data: DoseData, places: _Places, fit: DoseFit) -> list[str]:
     name = study.label(study.name(Role.TREATMENT))
     notices = [f"the dose '{name}' is modelled on the {data.scale.name} scale"]
     if params.method == "gps":
@@ -462,18 +338,21 @@ def _notices(
         notices.append(f"{share:.0%} of the rows have the dose {value:g}, so doses are not spread as a density assumes")
     if fit.cut:
         notices.append(f"the density ratio of {fit.cut} rows was cut at {params.ratio_limit:g} times its mean")
-    tails = np.quantile(data.dose, _TAILS)
-    far = [dose for dose in (*places.listed, *np.ravel(places.pairs)) if not tails[0] <= dose <= tails[1]]
+    low, high = np.quantile(data.dose, _TAILS)
+    far = [dose for dose in (*places.listed, *np.ravel(places.pairs)) if not low <= dose <= high]
     if far:
         listed = ", ".join(f"{dose:g}" for dose in dict.fromkeys(far))
-        notices.append(
-            f"dose {listed} lies among the most extreme 2% of doses ({tails[0]:g} to {tails[1]:g} hold the rest)"
-        )
+        notices.append(f"dose {listed} lies among the most extreme 2% of doses; the others are {low:g} to {high:g}")
+    return notices
+
+
+def _warnings(curve: pd.DataFrame, best: BestDose | None) -> list[str]:
+    notices = []
     bold = curve.loc[curve["extrapolated"] > _HALF, "dose"]
     if len(bold):
         listed = ", ".join(f"{dose:g}" for dose in bold.iloc[:5]) + (", ..." if len(bold) > 5 else "")
         notices.append(f"at dose {listed} more than half of the units never receive anything like it: extrapolation")
-    if sign and best["highest" if sign > 0 else "lowest"].at_edge:
+    if best is not None and best.at_edge:
         notices.append("the best dose lies at the end of the curve, so doses beyond it may be better still")
     return notices
 
@@ -505,8 +384,8 @@ SPEC = EstimatorSpec(
     oracle=("dose_response_gps",),
     applicable=lambda study: (
         (True, "the dose is continuous, so the whole curve can be asked for and not only a slope", 0.95)
-        if study.has(Role.COVARIATES)
-        else (False, "map covariates in study.yaml: roles: {covariates: [<column>, ...]}", 0.0)
+        if len(study) >= _ENOUGH_ROWS
+        else (True, f"the dose is continuous, but {len(study)} rows say little about a curve", 0.3)
     ),
     params=DoseResponseParams,
     question="How does the mean outcome change with the dose, and which dose is best?",
@@ -514,9 +393,10 @@ SPEC = EstimatorSpec(
         r"\theta(t)=E[Y(t)]=E\left[\left.\frac{p(t)}{p(t\mid X)}\{Y-\mu(X,t)\}+\int\mu(x,t)\,dP(x)\,\right|\,T=t\right]"
     ),
     reading=(
-        "Read the curve where its band is narrow and few units are extrapolated; its level is the mean outcome had every "
-        "unit received that dose. The slope is the average effect of one more unit at the doses that units have. Do not "
-        "trust the curve where dose_overlap or rows_near_dose warn, or where a hidden cause moves both dose and outcome."
+        "Read the curve where its band is narrow and few units are extrapolated; its level is the mean outcome had "
+        "every unit received that dose. The slope is the average effect of one more unit at the doses that units have. "
+        "Do not trust the curve where dose_overlap or rows_near_dose warn, or where a hidden cause moves both dose and "
+        "outcome."
     ),
     example=Example(
         data="tests/oracle/data/lottery.csv",
@@ -528,9 +408,9 @@ SPEC = EstimatorSpec(
         params={"doses": (10.0, 50.0, 100.0), "contrast": (20.0, 50.0)},
     ),
     claim_note=(
-        "The claim is about the default method. With method: gps the bias does not vanish where its parametric models are "
-        "wrong; its standard errors count the estimated score. The interval of the optimal dose is a percentile interval "
-        "of the redrawn curve."
+        "The claim is about the default method. With method: gps the bias does not vanish where its parametric models "
+        "are wrong; its standard errors count the estimated score. The interval of the optimal dose is a percentile "
+        "interval of the redrawn curve."
     ),
     coverage_rows=2000,
 )  # fmt: skip

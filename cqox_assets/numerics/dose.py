@@ -152,8 +152,11 @@ def dose_folds(
     group: np.ndarray | None = None,
     weight: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Assign folds by the content of covariates and dose, shape (n,): there are no arms to deal out separately."""
-    content = np.column_stack([x, dose])
+    """Assign folds by the content of covariates and dose, shape (n,): there are no arms to deal out separately.
+
+    The dose counts by its rank, so that its units do not move anybody.
+    """
+    content = np.column_stack([x, np.unique(dose, return_inverse=True)[1]])
     return content_folds(content, y, np.zeros(len(y)), folds, seed=seed, group=group, weight=weight)
 
 

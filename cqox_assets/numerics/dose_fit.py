@@ -54,7 +54,7 @@ class KernelSettings:
     Parameters
     ----------
     learner : str
-        Of the mean dose given covariates; the outcome surface is linear with `linear` and a spline otherwise.
+        Of the mean dose given covariates, and of the outcome surface (see :func:`fit_surface`).
     folds : int
     seeds : sequence of int
         One cross-fitting each.
@@ -93,7 +93,7 @@ def _one_fit(data: DoseData, doses: np.ndarray, settings: KernelSettings, seed: 
     fold = data.folds(settings.folds, seed)
     score = _importance(data)
     model = fit_dose_model(data, Folded(data.x, fold, data.weight, score, seed), settings.learner, settings.density)
-    surface = fit_surface(data, fold, score, "linear" if settings.learner == "linear" else "spline")
+    surface = fit_surface(data, fold, score, settings.learner)
     ratio, cut = model.ratio(data.sampling, settings.ratio_limit)
     pseudo = pseudo_outcomes(data, surface, ratio)
     h = settings.bandwidth

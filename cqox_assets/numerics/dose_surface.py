@@ -1,6 +1,6 @@
 """The mean outcome as a function of covariates and dose, cross-fitted, with its slope in the dose and its averages."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from cqox_assets.numerics.ridge import PENALTIES, FoldedDesign, fits_without_fol
 from cqox_assets.numerics.spline import SplineBasis
 
 _UNDERSMOOTHING = 0.1
+_BOOSTED = ("stack", "boosting")
 _CUT = 4.0  # products use columns cut at four standard deviations, as SplineBasis has them
 
 
@@ -61,7 +62,7 @@ class Surface:
         return free, moving, mass
 
 
-def fit_surface(data: DoseData, fold: np.ndarray, score: np.ndarray, kind: str) -> Surface:
+def fit_surface(data: DoseData, fold: np.ndarray, score: np.ndarray, learner: str) -> Surface:
     """Fit the surface by cross-fitted ridge.
 
     Parameters
@@ -70,9 +71,10 @@ def fit_surface(data: DoseData, fold: np.ndarray, score: np.ndarray, kind: str) 
     fold : ndarray of int, shape (n,)
     score : ndarray of shape (p,)
         Importance of the covariates; the dose always enters products.
-    kind : str
-        `spline`: hinges of every covariate and of the dose, products of the most important covariates and of each of
-        them with the dose, penalty by cross-validation. `linear`: covariates and dose as they are, no penalty.
+    learner : str
+        `linear`: covariates and dose as they are, no penalty. Otherwise hinges of every covariate and of the dose,
+        products of the most important covariates and of each of them with the dose, penalty by cross-validation;
+        `stack` and `boosting` add boosted trees of the covariates for what that leaves over.
 
     Notes
     -----
@@ -82,7 +84,7 @@ def fit_surface(data: DoseData, fold: np.ndarray, score: np.ndarray, kind: str) 
     x = np.column_stack([data.x, data.place])
     folded = Folded(x, fold, data.weight, np.append(score, np.inf))
     order, bounds = folded.order, folded.bounds
-    linear = kind == "linear"
+    linear = learner == "linear"
     design = FoldedDesign(folded.sorted_x, bounds, _straight(folded.sorted_x)) if linear else folded.design
     basis, weight = design.basis, folded.sorted_weight
     y = data.y[order]
@@ -103,7 +105,12 @@ def fit_surface(data: DoseData, fold: np.ndarray, score: np.ndarray, kind: str) 
         fold, (own[:, 0] * unit + centre)[back], np.empty(0), (own[:, 1] * size)[back], np.empty(0),
         (moving * unit)[back], basis, coef * unit,
     )  # fmt: skip
-    return _completed(surface, data)
+    surface = _completed(surface, data)
+    if learner not in _BOOSTED:
+        return surface
+    # Trees of the covariates alone leave the part that moves with the dose, and so every average of it, as it is.
+    left = Folded(data.x, fold, data.weight, score).mean(data.y - surface.own, None, "boosting")
+    return replace(surface, own=surface.own + left, free=surface.free + left)
 
 
 def _completed(surface: Surface, data: DoseData) -> Surface:
@@ -191,4 +198,4 @@ def _slope_moments(basis: SplineBasis, x: np.ndarray, bounds: np.ndarray, weight
         inside = weight[rows] * (np.abs(_standard(basis, place)) < _CUT) / basis.scale[-1]
         result[fold, first] = weight[rows] @ _dose_columns(basis, place)[1]
         result[fold, pairs] = inside @ _partners(basis, x[rows])
-    return result / basis.spread
+    return np.asarray(result / basis.spread)

@@ -1,9 +1,10 @@
-"""Designs with a continuous dose: d moves with covariates that move the outcome as well; twelve covariates as elsewhere.
+"""Designs with a continuous dose d that moves with covariates which move the outcome as well.
 
-With i(x) = 0.5 x0 - 0.4 x2 + 0.3 sin(2 x6) + 0.3 (x8 - 0.4) the dose is 5 + i(x) + normal noise, symmetric about 5 with
-variance V = 1 + 0.25 + 0.16 + 0.09 * 0.24 + 0.09 E[sin(2 x6)^2]. The outcome is f(d) + g(x) + 0.3 x4 (d - 5) + noise with
-g = x0 + 0.5 x2 + sin(2 x6) + 0.5 (x8 - 0.4), so E[Y(t)] = f(t). `slope` is E[f'(d)], `dose_contrast` and `dose_response`
-are at the doses 4 and 6 that each study declares.
+Twelve covariates: x6 uniform on (-1.5, 1.5), x8 a coin of 0.4, the others standard normal. With
+i(x) = 0.5 x0 - 0.4 x2 + 0.2 sin(2 x6) + 0.3 (x8 - 0.4) the dose is 5 + i(x) + normal noise, symmetric about 5 but for
+the coin. The outcome is f(d) + g(x) + 0.3 x4 (d - 5) + noise with g = x0 + 0.5 x2 + 0.8 sin(2 x6) + 0.5 (x8 - 0.4), so
+E[Y(t)] = f(t). `slope` is E[f'(d)]; `dose_contrast` and `dose_response` are at the two doses that each study declares,
+4 and 6 where nothing else is said.
 """
 
 import math
@@ -16,9 +17,8 @@ from cqox_assets.declaration import Contrast, Declaration
 from cqox_assets.study import Role, Study
 
 Truth = Mapping[str, float]
-_WAVE = 0.5 * (1 - math.sin(6) / 6)  # E[sin(2 x6)^2], x6 uniform on (-1.5, 1.5)
-_VARIANCE = 1.4316 + 0.09 * _WAVE
 _PAIR = (4.0, 6.0)
+_PERIODS = 5
 
 
 def confounded_dose(n: int, seed: int) -> tuple[Study, Truth]:
@@ -48,7 +48,7 @@ def skewed_dose(n: int, seed: int) -> tuple[Study, Truth]:
     x = _covariates(generator, n)
     place = 0.5 * (_index(x) + generator.standard_normal(n))
     y = 2 * place + _outcome(x) + generator.standard_normal(n)
-    inverse = math.exp(0.125 * (1 + 0.25 + 0.16)) * _mean_exponential(-0.15) * _coin_exponential(-0.15)
+    inverse = math.exp(0.125 * (1 + 0.25 + 0.16)) * _mean_exponential(-0.1) * _coin_exponential(-0.15)
     low, high = (2 * math.log(dose) for dose in (0.7, 1.5))
     truth = {
         "slope": 2 * inverse, "dose_contrast": high - low, "dose_response": low, "dose_response[0.7]": low,
@@ -89,6 +89,20 @@ def peaked_dose(n: int, seed: int) -> tuple[Study, Truth]:
     return study, {**_truth(1.0, -2.25, -0.25), "optimal_dose": 5.5}
 
 
+def dosed_panel(n: int, seed: int) -> tuple[Study, Truth]:
+    """Follow units over five periods with a dose that goes with the unit's level: slope 0.5.
+
+    With x1, x2 normal, persistent within units (correlation 0.5), a_i the unit's level and v, u noise:
+    d = sin(x1) / 2 + x2 / 2 + a_i + v, y = 0.5 d + sin(x1) + x2 + x1 x2 / 2 + 2 a_i + 0.3 t + u.
+    """
+    return _panel(n, seed, 0.5), {"slope": 0.5}
+
+
+def null_dosed_panel(n: int, seed: int) -> tuple[Study, Truth]:
+    """Keep the panel with no effect of the dose."""
+    return _panel(n, seed, 0.0), {"slope": 0.0}
+
+
 def steered_dose(n: int, seed: int) -> tuple[Study, Truth]:
     """Let covariates all but decide the dose, d = 5 + 4 x0 + 2 x2 + noise: overlap and variation must warn."""
     generator = np.random.default_rng(seed)
@@ -98,16 +112,34 @@ def steered_dose(n: int, seed: int) -> tuple[Study, Truth]:
     return _study(x, d, y), _truth(0.5, 2.0, 3.0)
 
 
+def _panel(n: int, seed: int, slope: float) -> Study:
+    generator = np.random.default_rng(seed)
+    units = max(n // _PERIODS, 2)
+    unit, time = np.repeat(np.arange(units), _PERIODS), np.tile(np.arange(1.0, _PERIODS + 1), units)
+    own = generator.standard_normal((units, 2))
+    x = math.sqrt(0.5) * (own[unit] + generator.standard_normal((len(unit), 2)))
+    level = (0.5 * own[:, 0] + generator.standard_normal(units))[unit]
+    noise = generator.standard_normal((len(unit), 2))
+    d = 0.5 * np.sin(x[:, 0]) + 0.5 * x[:, 1] + level + noise[:, 0]
+    y = slope * d + np.sin(x[:, 0]) + x[:, 1] + 0.5 * x[:, 0] * x[:, 1] + 2 * level + 0.3 * time + noise[:, 1]
+    frame = pd.DataFrame({"unit": unit, "time": time, "x1": x[:, 0], "x2": x[:, 1], "d": d, "y": y})
+    roles = {
+        Role.OUTCOME: ("y",), Role.TREATMENT: ("d",), Role.UNIT: ("unit",), Role.TIME: ("time",),
+        Role.COVARIATES: ("x1", "x2"),
+    }  # fmt: skip
+    return Study(frame=frame, roles=roles)
+
+
 def _truth(slope: float, low: float, high: float) -> dict[str, float]:
     first, second = (f"dose_response[{dose}]" for dose in _PAIR)
     return {"slope": slope, "dose_contrast": high - low, "dose_response": low, first: low, second: high}
 
 
 def _mean_cosine() -> float:
-    """E[cos(i(x))] = E of the normal, coin and wave parts' real characteristic functions, which are symmetric but for x8."""
+    """E[cos(i(x))]: the product of the parts' characteristic functions, real ones but for the coin's small tilt."""
     normal = math.exp(-0.5 * (0.25 + 0.16))
     grid = (np.arange(200_000) + 0.5) / 200_000 * 3 - 1.5
-    wave = float(np.mean(np.cos(0.3 * np.sin(2 * grid))))
+    wave = float(np.mean(np.cos(0.2 * np.sin(2 * grid))))
     coin = 0.6 * math.cos(0.12) + 0.4 * math.cos(0.18)
     return normal * wave * coin
 
@@ -131,11 +163,11 @@ def _covariates(generator: np.random.Generator, n: int) -> np.ndarray:
 
 
 def _index(x: np.ndarray) -> np.ndarray:
-    return np.asarray(0.5 * x[:, 0] - 0.4 * x[:, 2] + 0.3 * np.sin(2 * x[:, 6]) + 0.3 * (x[:, 8] - 0.4))
+    return np.asarray(0.5 * x[:, 0] - 0.4 * x[:, 2] + 0.2 * np.sin(2 * x[:, 6]) + 0.3 * (x[:, 8] - 0.4))
 
 
 def _outcome(x: np.ndarray) -> np.ndarray:
-    return np.asarray(x[:, 0] + 0.5 * x[:, 2] + np.sin(2 * x[:, 6]) + 0.5 * (x[:, 8] - 0.4))
+    return np.asarray(x[:, 0] + 0.5 * x[:, 2] + 0.8 * np.sin(2 * x[:, 6]) + 0.5 * (x[:, 8] - 0.4))
 
 
 def _level(
@@ -166,7 +198,7 @@ def _study(
     for role, values in (extra or {}).items():
         frame[str(role)] = values
         roles[role] = (str(role),)
-    stated = Declaration(contrast=Contrast(reference=pair[0], compared=(pair[1],)), direction=direction)  # type: ignore[arg-type]
+    stated = Declaration(contrast=Contrast(reference=pair[0], compared=(pair[1],)), direction=direction)
     return Study(frame=frame, roles=roles, declaration=stated)
 
 
@@ -174,6 +206,6 @@ DESIGNS: Mapping[str, Callable[[int, int], tuple[Study, Truth]]] = {
     design.__name__: design
     for design in (
         confounded_dose, wavy_dose, null_dose, linear_dose, skewed_dose, weighted_dose, clustered_dose, peaked_dose,
-        steered_dose,
+        steered_dose, dosed_panel, null_dosed_panel,
     )
 }  # fmt: skip

@@ -25,6 +25,7 @@ EXACT = {
     "aipw": 16,
     "dml_plr": 2,
     "dml_irm": 4,
+    "dose_response_gps": 2,
     "e_value": 6,
     "iv": 42,
     "did_2x2": 12,
