@@ -277,7 +277,7 @@ SPEC = EstimatorSpec(
         "The headline is the average effect. Read the unit effects together with the calibration: a slope near 1 says "
         "that differences between units are as large as predicted, one near 0 that they are noise. Intervals of single "
         "units show sampling noise but not the pull towards similar units, which is strongest at the edge of the data: "
-        "on a smooth simulated effect, 95% intervals held 83% of the true unit effects with 1,000 rows, 91% with 4,000. "
+        "on a smooth simulated effect, 95% intervals held 83% of the true unit effects at 1,000 rows, 91% at 4,000. "
         "Rank units by `effect` only if the rank-weighted effects are clearly above 0."
     ),
     example=Example(
