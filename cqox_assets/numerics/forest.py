@@ -121,7 +121,7 @@ def fit_forest(
     doi:10.1214/18-AOS1709). tau(x) is the coefficient of y on t among the rows that share leaves with x, each tree
     counting once. Half-samples vary about as much as samples do, so the variance of tau(x) is that between
     half-samples, less what is owed to the number of trees, by its posterior mean under a flat prior on positive values
-    (little bags: Sexton & Laake 2009, doi:10.1016/j.csda.2008.07.007). Smooth effects are biased towards their
+    (the bags of section 4.1 there). Smooth effects are biased towards their
     neighbourhood's mean, which standard errors do not show; the linear part takes most of that bias away (after
     Friedberg et al. 2021, doi:10.1080/10618600.2020.1831930).
     """
