@@ -349,7 +349,7 @@ class Nuisance:
     ----------
     predictions : mapping of str to DataFrame
         Compared arm to a frame with one row per unit of that contrast's study, in its order, and the columns
-        `propensity` (of the compared arm), `outcome_reference`, `outcome_compared` and `fold`.
+        `propensity` (of the compared arm), `outcome_reference`, `outcome_compared`, `effect` and `fold`.
     learner, seed, folds : str, int, int
         What was fitted; an estimator that asks for something else fits its own.
     clipped : int

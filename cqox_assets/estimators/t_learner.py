@@ -56,7 +56,7 @@ def _predict(study: Study, params: LearnerParams, held: pd.DataFrame) -> Predict
     if not params.cross_fit and params.chosen != "random_forest":
         return parametric(study, "logit_per_arm" if params.chosen == "logit_per_arm" else "ols_per_arm")
     if params.cross_fit and params.learner == "auto":
-        return Predicted(held["outcome_compared"].to_numpy() - held["outcome_reference"].to_numpy())
+        return Predicted(held["effect"].to_numpy())
     if params.cross_fit:
         folded = data.folded(data.content_folds(params.folds, params.seed), params.seed)
         reference, compared = (

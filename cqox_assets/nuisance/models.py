@@ -88,9 +88,9 @@ def fit_nuisance(study: Study, params: CommonParams | None = None) -> Nuisance:
         `nuisance` names the learner, `folds` and `seed` the folds:
 
         - `stack`: the mixture of `spline` and `boosting` with the least cross-validated loss, per model;
-        - `spline`: hinges with pairwise interactions of the 14 most correlated covariates, ridge or ridge-logit with
-          a cross-validated penalty; 60 covariates make 271 columns, and beyond 100,000 rows the penalty of the
-          propensity is chosen on 50,000 evenly spaced rows;
+        - `spline`: hinges with pairwise interactions of the 14 most correlated covariates, adaptive ridge or
+          ridge-logit with a cross-validated penalty; 60 covariates make 271 columns, and beyond 100,000 rows the
+          penalty of the propensity is chosen on 50,000 evenly spaced rows;
         - `boosting`: at most 100 small trees, stopped early, each fit on at most 50,000 rows;
         - `linear`: least squares per arm and unpenalised logit;
         - `random_forest`: 200 trees with at least 10 rows per leaf.
@@ -132,14 +132,22 @@ def fit_nuisance(study: Study, params: CommonParams | None = None) -> Nuisance:
 def predict_nuisances(data: Data, fold: np.ndarray, learner: str, seed: int = 0) -> pd.DataFrame:
     """Return cross-fitted predictions, one row per unit, with an unclipped propensity.
 
-    Columns: `propensity` (of the compared arm), `outcome_reference`, `outcome_compared`, `fold`.
+    Columns: `propensity` (of the compared arm), `outcome_reference`, `outcome_compared`, `effect`, `fold`.
+
+    Notes
+    -----
+    A doubly robust score is biased by the mean product of the errors of propensity and outcome models. Noise in the
+    outcome models averages out of it and shrinkage does not, so `outcome_reference` and `outcome_compared` follow the
+    data more closely than predicts best; `effect` is the difference of the best predictions.
     """
     folded = data.folded(fold, seed)
+    reference, compared = (folded.means(data.y, data.d == arm, learner) for arm in (0, 1))
     return pd.DataFrame(
         {
             "propensity": np.clip(folded.probability(data.d, learner), 0.0, 1.0),
-            "outcome_reference": folded.mean(data.y, data.d == 0, learner),
-            "outcome_compared": folded.mean(data.y, data.d == 1, learner),
+            "outcome_reference": reference.close,
+            "outcome_compared": compared.close,
+            "effect": compared.best - reference.best,
             "fold": fold,
         }
     )

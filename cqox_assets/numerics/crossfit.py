@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,8 @@ from cqox_assets.errors import CatalogError, CqoxError
 from cqox_assets.numerics.boosting import bin_covariates, crossfit_boosting
 from cqox_assets.numerics.linear import fit_linear, with_constant
 from cqox_assets.numerics.logit import fit_logit
-from cqox_assets.numerics.ridge import FoldedDesign, crossfit_ridge, crossfit_ridge_logit
+from cqox_assets.numerics.ridge import FoldedDesign, crossfit_ridge
+from cqox_assets.numerics.ridge_logit import crossfit_ridge_logit
 from cqox_assets.numerics.spline import SplineBasis
 from cqox_assets.numerics.threads import threads_for
 
@@ -26,6 +27,13 @@ class EmptyFoldError(CqoxError):
     """A model would have to be fitted to rows that are not there."""
 
     code = "empty_fold_arm"
+
+
+class Means(NamedTuple):
+    """Predictions of every row, shape (n,): `best` for prediction, `close` with less shrinkage and more noise."""
+
+    best: np.ndarray
+    close: np.ndarray
 
 
 @dataclass
@@ -78,7 +86,19 @@ class Folded:
         learner: str = "stack",
         settings: Mapping[str, Any] | None = None,
     ) -> np.ndarray:
-        """Predict E[outcome | x] for every row, in input order, shape (n,).
+        """Predict E[outcome | x] for every row, in input order, shape (n,); arguments as in :meth:`means`."""
+        return self.means(outcome, rows, learner, settings, close=False).best
+
+    def means(
+        self,
+        outcome: np.ndarray,
+        rows: np.ndarray | None = None,
+        learner: str = "stack",
+        settings: Mapping[str, Any] | None = None,
+        *,
+        close: bool = True,
+    ) -> Means:
+        """Predict E[outcome | x] for every row, in input order, as well as can be and with less shrinkage.
 
         Parameters
         ----------
@@ -89,6 +109,8 @@ class Folded:
             One of `MEAN_LEARNERS`; `linear` and `ols` are least squares.
         settings : mapping, optional
             Arguments of scikit-learn's random forest or gradient boosting.
+        close : bool
+            Whether the close predictions are wanted; else they are the best ones.
 
         Raises
         ------
@@ -98,7 +120,9 @@ class Folded:
         Notes
         -----
         Predictions of the flexible learners stay within the range of the outcomes they learned from, so a binary
-        outcome is predicted within 0 and 1; least squares is left as it is, as references expect.
+        outcome is predicted within 0 and 1; least squares is left as it is, as references expect. The stack weighs its
+        parts by what predicts best and uses the same weights for the close predictions: undersmoothed parts would be
+        weighed for their noise.
         """
         y, used = outcome[self.order], np.ones(len(outcome), bool) if rows is None else rows[self.order]
         self._check_rows(used, self.x.shape[1] + 1 if learner in ("linear", "ols") else 2)
@@ -107,14 +131,14 @@ class Folded:
         weight = np.where(used, self.sorted_weight, 0.0)
         with threads_for(len(y)):
             if learner == "stack":
-                first, second = (self._mean(y, used, weight, part, None) for part in ("spline", "boosting"))
-                share = _least_squares_share(y[used], first[used], second[used], weight[used])
-                predicted = share * first + (1 - share) * second
+                first, second = (self._means(y, used, weight, part, None, close) for part in ("spline", "boosting"))
+                share = _least_squares_share(y[used], first.best[used], second.best[used], weight[used])
+                found = Means(*(share * a + (1 - share) * b for a, b in zip(first, second, strict=True)))
             else:
-                predicted = self._mean(y, used, weight, learner, settings)
-        result = np.empty(len(y))
-        result[self.order] = predicted
-        return result
+                found = self._means(y, used, weight, learner, settings, close)
+        back = np.empty(len(y), dtype=int)
+        back[self.order] = np.arange(len(y))
+        return Means(*(values[back] for values in found))
 
     def probability(
         self, treated: np.ndarray, learner: str = "stack", settings: Mapping[str, Any] | None = None
@@ -149,25 +173,35 @@ class Folded:
         result[self.order] = predicted
         return result
 
-    def _mean(
-        self, y: np.ndarray, used: np.ndarray, weight: np.ndarray, learner: str, settings: Mapping[str, Any] | None
-    ) -> np.ndarray:
+    def _means(
+        self,
+        y: np.ndarray,
+        used: np.ndarray,
+        weight: np.ndarray,
+        learner: str,
+        settings: Mapping[str, Any] | None,
+        close: bool,
+    ) -> Means:
+        if learner in ("linear", "ols"):
+            found = self._per_fold(y, weight, lambda x, y, w: fit_linear(with_constant(x), y, w), _linear_prediction)
+            return Means(found, found)
         if learner == "spline":
             # Centred and scaled, the chosen penalty does not depend on the outcome's units.
             centre, scale = y[used].mean(), y[used].std() or 1.0
-            coef, _ = crossfit_ridge(self.design, (y - centre) / scale, weight)
-            predicted = self.design.predict(coef) * scale + centre
+            fit = crossfit_ridge(self.design, (y - centre) / scale, weight)
+            best = self.design.predict(fit.best) * scale + centre
+            both = best, self.design.predict(fit.close) * scale + centre if close else best
         elif learner == "boosting":
             given = None if self.weight is None else self.sorted_weight
-            predicted = crossfit_boosting(
-                self.sorted_x, y, given, self.bounds, fitted=used, seed=self.seed, bins=self.bins
+            grown = crossfit_boosting(
+                self.sorted_x, y, given, self.bounds, fitted=used, refit=close, seed=self.seed, bins=self.bins
             )
-        elif learner in ("linear", "ols"):
-            return self._per_fold(y, weight, lambda x, y, w: fit_linear(with_constant(x), y, w), _linear_prediction)
+            both = grown.best, grown.close
         else:
             model = _sklearn(learner, settings, self.seed, binary=False)
-            predicted = self._per_fold(y, weight, model, lambda fit, x: fit.predict(x))
-        return np.asarray(np.clip(predicted, y[used].min(), y[used].max()))
+            found = self._per_fold(y, weight, model, lambda fit, x: fit.predict(x))
+            both = found, found
+        return Means(*(np.clip(values, y[used].min(), y[used].max()) for values in both))
 
     def _probability(self, d: np.ndarray, learner: str, settings: Mapping[str, Any] | None) -> np.ndarray:
         from cqox_assets.numerics.logit import expit
@@ -178,7 +212,9 @@ class Folded:
             return expit(self.design.predict(coef))
         if learner == "boosting":
             given = None if self.weight is None else weight
-            return crossfit_boosting(self.sorted_x, d, given, self.bounds, binary=True, seed=self.seed, bins=self.bins)
+            return crossfit_boosting(
+                self.sorted_x, d, given, self.bounds, binary=True, seed=self.seed, bins=self.bins
+            ).best
         if learner in ("linear", "logit"):
             return self._per_fold(
                 d,

@@ -1,6 +1,7 @@
 """A flexible design: main effects, hinges at quantiles and pairwise interactions, in standardised columns."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -48,6 +49,13 @@ class SplineBasis:
         result = np.ones(self.width)
         result[0], result[1 : 1 + len(self.centre)] = 0.0, 0.01
         return result
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """Group of each column, shape (q,): constant, main effects, the hinges of each covariate, each product."""
+        hinges = [len(item) for item in self.knots if len(item)]
+        sizes = [1, len(self.centre), *hinges, *([1] * len(self.pairs))]
+        return np.repeat(np.arange(len(sizes)), sizes)
 
     @classmethod
     def fit(cls, x: np.ndarray, score: np.ndarray | None = None) -> "SplineBasis":
