@@ -131,6 +131,10 @@ class Context:
             return float("inf")
         return self.budget_seconds - (time.monotonic() - self.started)
 
+    def compared(self, study: Study) -> str:
+        """Return the compared arm: that of the contrast that is estimated, else the study's first one."""
+        return self.arm if self.arm is not None else (study.arms[1] if len(study.arms) > 1 else "")
+
     def shared(self, study: Study, params: CommonParams) -> pd.DataFrame | None:
         """Return the shared predictions for this contrast if they are what `params` asks for, else None."""
         held = self.nuisance
@@ -138,8 +142,7 @@ class Context:
             return None
         if (held.learner, held.seed, held.folds) != (params.nuisance, params.seed, params.folds):
             return None
-        arm = self.arm if self.arm is not None else (study.arms[1] if len(study.arms) > 1 else "")
-        frame = held.predictions.get(arm)
+        frame = held.predictions.get(self.compared(study))
         return frame if frame is not None and len(frame) == len(study) else None
 
 

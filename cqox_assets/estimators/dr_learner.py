@@ -12,7 +12,7 @@ from cqox_assets.nuisance.learners import (
     predict_by_engine,
     report,
 )
-from cqox_assets.nuisance.models import Data
+from cqox_assets.nuisance.models import Data, shared_folded
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
 from cqox_assets.spec import Context, EstimatorSpec
 from cqox_assets.study import Role, Study
@@ -48,16 +48,16 @@ def run(study: Study, params: LearnerParams, context: Context) -> EffectEstimate
     """
     check_learner(params, _OFFERED)
     held = nuisances(study, params, context)
-    found = predict_by_engine(SPEC, study, params, lambda: _predict(study, params, held))
+    found = predict_by_engine(SPEC, study, params, lambda: _predict(study, params, context, held))
     return report(SPEC, study, params, held, found)
 
 
-def _predict(study: Study, params: LearnerParams, held: pd.DataFrame) -> Predicted:
+def _predict(study: Study, params: LearnerParams, context: Context, held: pd.DataFrame) -> Predicted:
     data = Data.of(study)
-    e, m0, m1 = (held[name].to_numpy() for name in ("propensity", "outcome_reference", "outcome_compared"))
+    e, m0, m1 = (held[name].to_numpy() for name in ("propensity", "best_reference", "best_compared"))
     score = m1 - m0 + np.where(data.d == 1, (data.y - m1) / e, -(data.y - m0) / (1 - e))
     if params.cross_fit:
-        folded = data.folded(data.content_folds(params.folds, params.seed), params.seed)
+        folded = shared_folded(study, params, context, held["fold"].to_numpy())
         effect = folded.mean(score, None, params.chosen, params.learner_params)
     else:
         effect = fit_in_sample(data, data.x, score, np.ones(len(score), dtype=bool), [data.x], params)[0]

@@ -64,17 +64,11 @@ def _predict(study: Study, params: LearnerParams) -> Predicted:
         reference, compared = fit_in_sample(data, observed, data.y, rows, [off, on], params)
         return Predicted(compared - reference)
     fold = data.content_folds(params.folds, params.seed)
-    twice = Folded(
-        np.vstack([off, on]),
-        np.tile(fold, 2),
-        None if data.weight is None else np.tile(data.weight, 2),
-        np.append(importance(data.x, data.y, data.d), 2.0),
-        params.seed,
-    )
-    seen = np.concatenate([data.d == 0, data.d == 1])
+    important = np.append(importance(data.x, data.y, data.d), 2.0)  # the treatment is multiplied with covariates
+    folded = Folded(np.column_stack([data.x, data.d]), fold, data.weight, important, params.seed)
     learner = "ols" if params.chosen == "ols_pooled" else params.chosen
-    both = twice.mean(np.tile(data.y, 2), seen, learner, params.learner_params)
-    return Predicted(both[len(fold) :] - both[: len(fold)])
+    reference, compared = folded.switched(data.y, data.x.shape[1], learner, params.learner_params)
+    return Predicted(compared - reference)
 
 
 SPEC = EstimatorSpec(

@@ -8,11 +8,12 @@ from cqox_assets.nuisance.learners import (
     check_learner,
     fit_in_sample,
     nuisances,
+    outcomes,
     parametric,
     predict_by_engine,
     report,
 )
-from cqox_assets.nuisance.models import Data
+from cqox_assets.nuisance.models import Data, shared_folded
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
 from cqox_assets.spec import Context, EstimatorSpec
 from cqox_assets.study import Role, Study
@@ -47,20 +48,17 @@ def run(study: Study, params: LearnerParams, context: Context) -> EffectEstimate
     """
     check_learner(params, _OFFERED)
     held = nuisances(study, params, context)
-    found = predict_by_engine(SPEC, study, params, lambda: _predict(study, params, held))
+    found = predict_by_engine(SPEC, study, params, lambda: _predict(study, params, context, held))
     return report(SPEC, study, params, held, found)
 
 
-def _predict(study: Study, params: LearnerParams, held: pd.DataFrame) -> Predicted:
+def _predict(study: Study, params: LearnerParams, context: Context, held: pd.DataFrame) -> Predicted:
     data = Data.of(study)
     if not params.cross_fit and params.chosen != "random_forest":
         return parametric(study, "logit_per_arm" if params.chosen == "logit_per_arm" else "ols_per_arm")
-    if params.cross_fit and params.learner == "auto":
-        return Predicted(held["effect"].to_numpy())
     if params.cross_fit:
-        folded = data.folded(data.content_folds(params.folds, params.seed), params.seed)
-        reference, compared = (
-            folded.mean(data.y, data.d == arm, params.chosen, params.learner_params) for arm in (0, 1)
+        reference, compared = outcomes(
+            data, shared_folded(study, params, context, held["fold"].to_numpy()), params, held
         )
     else:
         reference, compared = (

@@ -13,6 +13,7 @@ from cqox_assets.measures import Diagnostic
 from cqox_assets.nuisance.econml_engine import OFFERED as ECONML_LEARNERS
 from cqox_assets.nuisance.econml_engine import Choice, learner_effects
 from cqox_assets.nuisance.models import CLIP, Data, judge_weights, shared_or_own
+from cqox_assets.numerics.crossfit import Folded
 from cqox_assets.numerics.inference import influence_std_error, wald
 from cqox_assets.numerics.linear import fit_linear, with_constant
 from cqox_assets.numerics.sample import collinear_notice
@@ -123,6 +124,17 @@ def fit_in_sample(
         return [np.asarray(model.predict(place)) for place in at]
     fit = fit_linear(with_constant(x)[rows], target[rows], weight)
     return [np.asarray(with_constant(place)[:, fit.kept] @ fit.coef) for place in at]
+
+
+def outcomes(data: Data, folded: Folded, params: LearnerParams, held: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return cross-fitted outcome predictions of the reference and the compared arm, shape (n,) each.
+
+    Those of the nuisances unless another learner is asked for; they are the ones that predict best.
+    """
+    if params.learner == "auto":
+        return held["best_reference"].to_numpy(), held["best_compared"].to_numpy()
+    m0, m1 = (folded.mean(data.y, data.d == arm, params.chosen, params.learner_params) for arm in (0, 1))
+    return m0, m1
 
 
 def parametric(study: Study, kind: str) -> Predicted:

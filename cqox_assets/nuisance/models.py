@@ -107,11 +107,12 @@ def fit_nuisance(study: Study, params: CommonParams | None = None) -> Nuisance:
         If a model cannot be fitted: `perfect_separation`, `empty_fold_arm`.
     """
     params = CommonParams() if params is None else params
-    predictions, judged, clipped = {}, [], {}
+    predictions, judged, clipped, held = {}, [], {}, {}
     for arm, part in study.studied().contrasts():
         data = Data.of(part)
         fold = data.content_folds(params.folds, params.seed)
-        raw = predict_nuisances(data, fold, params.nuisance, params.seed)
+        held[arm] = data.folded(fold, params.seed)
+        raw = predict_nuisances(data, held[arm], params.nuisance)
         clipped[arm] = int(np.sum((raw["propensity"] < CLIP) | (raw["propensity"] > 1 - CLIP)))
         predictions[arm] = raw.assign(propensity=raw["propensity"].clip(CLIP, 1 - CLIP))
         judged.append(_judged(part, data, raw["propensity"].to_numpy(), arm if len(study.arms) > 2 else ""))
@@ -126,29 +127,31 @@ def fit_nuisance(study: Study, params: CommonParams | None = None) -> Nuisance:
         diagnostics=tuple(_worst(items) for items in zip(*judged, strict=True)),
         clipped=total,
         notices=notices,
+        folded=held,
     )
 
 
-def predict_nuisances(data: Data, fold: np.ndarray, learner: str, seed: int = 0) -> pd.DataFrame:
+def predict_nuisances(data: Data, folded: Folded, learner: str) -> pd.DataFrame:
     """Return cross-fitted predictions, one row per unit, with an unclipped propensity.
 
-    Columns: `propensity` (of the compared arm), `outcome_reference`, `outcome_compared`, `effect`, `fold`.
+    Columns: `propensity` (of the compared arm), `outcome_reference`, `outcome_compared`, `best_reference`,
+    `best_compared`, `fold`.
 
     Notes
     -----
     A doubly robust score is biased by the mean product of the errors of propensity and outcome models. Noise in the
     outcome models averages out of it and shrinkage does not, so `outcome_reference` and `outcome_compared` follow the
-    data more closely than predicts best; `effect` is the difference of the best predictions.
+    data more closely than predicts best, which `best_reference` and `best_compared` do.
     """
-    folded = data.folded(fold, seed)
     reference, compared = (folded.means(data.y, data.d == arm, learner) for arm in (0, 1))
     return pd.DataFrame(
         {
             "propensity": np.clip(folded.probability(data.d, learner), 0.0, 1.0),
             "outcome_reference": reference.close,
             "outcome_compared": compared.close,
-            "effect": compared.best - reference.best,
-            "fold": fold,
+            "best_reference": reference.best,
+            "best_compared": compared.best,
+            "fold": folded.fold,
         }
     )
 
@@ -210,8 +213,18 @@ def shared_or_own(
     held = context.shared(study, params) if seed is None and clip >= CLIP else None
     if held is None:
         data, chosen = Data.of(study), params.seed if seed is None else seed
-        held = predict_nuisances(data, data.content_folds(params.folds, chosen), params.nuisance, chosen)
+        folded = data.folded(data.content_folds(params.folds, chosen), chosen)
+        held = predict_nuisances(data, folded, params.nuisance)
     return held.assign(propensity=held["propensity"].clip(clip, 1 - clip))
+
+
+def shared_folded(study: Study, params: CommonParams, context: Context, fold: np.ndarray) -> Folded:
+    """Return the rows in their folds, with the designs of the shared nuisances where those have these folds."""
+    if context.shared(study, params) is not None and context.nuisance is not None:
+        held: Folded | None = context.nuisance.folded.get(context.compared(study))
+        if held is not None and np.array_equal(held.fold, fold):
+            return held
+    return Data.of(study).folded(fold, params.seed)
 
 
 def _worst(items: Sequence[Diagnostic]) -> Diagnostic:

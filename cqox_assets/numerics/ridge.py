@@ -8,6 +8,7 @@ import numpy as np
 from cqox_assets.numerics.spline import SplineBasis
 
 PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
+_ADAPTIVE_PENALTIES = (*PENALTIES, 1e4, 3e4, 1e5)
 UNDERSMOOTHING = 0.03
 _BLOCK = 16_384
 _CACHE_BYTES = 200_000_000
@@ -41,12 +42,16 @@ class FoldedDesign:
         """Number of folds."""
         return len(self.bounds) - 1
 
-    def blocks(self) -> Iterator[tuple[int, slice, np.ndarray]]:
-        """Yield (fold, rows, columns); large designs are computed block by block and never held whole."""
+    def blocks(self, x: np.ndarray | None = None) -> Iterator[tuple[int, slice, np.ndarray]]:
+        """Yield (fold, rows, columns), of other covariates of the same rows if `x` is given.
+
+        Large designs are computed block by block and never held whole.
+        """
+        x, held = (self.x, self._held) if x is None else (x, None)
         for fold in range(self.folds):
             for start in range(self.bounds[fold], self.bounds[fold + 1], _BLOCK):
                 rows = slice(start, min(start + _BLOCK, int(self.bounds[fold + 1])))
-                yield fold, rows, self.basis.columns(self.x[rows]) if self._held is None else self._held[rows]
+                yield fold, rows, self.basis.columns(x[rows]) if held is None else held[rows]
 
     def thinned(self, rows: int) -> tuple["FoldedDesign", np.ndarray]:
         """Return the design of about `rows` evenly spaced rows, and their positions."""
@@ -54,15 +59,17 @@ class FoldedDesign:
         positions = np.arange(0, len(self.x), step)
         return FoldedDesign(self.x[positions], np.searchsorted(positions, self.bounds), self.basis), positions
 
-    def predict(self, coef: np.ndarray) -> np.ndarray:
+    def predict(self, coef: np.ndarray, x: np.ndarray | None = None) -> np.ndarray:
         """Return each row's linear prediction by its own fold's coefficients, shape (n, ...).
 
         Parameters
         ----------
         coef : ndarray of shape (folds, q) or (folds, q, m)
+        x : ndarray of shape (n, p), optional
+            Other covariates of the same rows.
         """
         result = np.empty((len(self.x), *coef.shape[2:]))
-        for fold, rows, columns in self.blocks():
+        for fold, rows, columns in self.blocks(x):
             result[rows] = columns @ coef[fold]
         return result
 
@@ -171,11 +178,11 @@ def adaptive_penalty(basis: SplineBasis, gram: np.ndarray, cross: np.ndarray) ->
     mattered, it took the excess error from a tenth of the noise to a fiftieth (2,000 rows, simulated).
     """
     weights = np.tile(basis.relative_penalty, (len(gram), 1))
-    coef, best = _chosen(gram, cross, weights, PENALTIES.index(30.0))
+    coef, best = _chosen(gram, cross, weights, _ADAPTIVE_PENALTIES.index(30.0))
     for _ in range(_REWEIGHTINGS):
         weights = _reweighted(basis, coef)
         coef, best = _chosen(gram, cross, weights, best)
-    return PENALTIES[best] * weights
+    return _ADAPTIVE_PENALTIES[best] * weights
 
 
 def _chosen(gram: np.ndarray, cross: np.ndarray, weights: np.ndarray, start: int) -> tuple[np.ndarray, int]:
@@ -183,10 +190,10 @@ def _chosen(gram: np.ndarray, cross: np.ndarray, weights: np.ndarray, start: int
     tried: dict[int, tuple[float, np.ndarray]] = {}
 
     def loss(index: int) -> float:
-        if not 0 <= index < len(PENALTIES):
+        if not 0 <= index < len(_ADAPTIVE_PENALTIES):
             return np.inf
         if index not in tried:
-            coef = without_each_fold(gram, cross, PENALTIES[index] * weights)
+            coef = without_each_fold(gram, cross, _ADAPTIVE_PENALTIES[index] * weights)
             fitted = np.einsum("kij,kj->ki", gram, coef)
             tried[index] = float(np.sum(coef * fitted) - 2 * np.sum(coef * cross)), coef
         return tried[index][0]

@@ -38,7 +38,14 @@ def test_one_row_per_unit_and_contrast():
     assert set(fitted.predictions) == {"low", "high"}
     for arm, part in study.contrasts():
         frame = fitted.predictions[arm]
-        assert list(frame) == ["propensity", "outcome_reference", "outcome_compared", "effect", "fold"]
+        assert list(frame) == [
+            "propensity",
+            "outcome_reference",
+            "outcome_compared",
+            "best_reference",
+            "best_compared",
+            "fold",
+        ]
         assert len(frame) == len(part)
         assert np.isfinite(frame.to_numpy()).all()
     assert {item.name for item in fitted.diagnostics} == {"overlap", "effective_sample_size", "weight_range"}

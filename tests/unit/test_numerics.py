@@ -181,7 +181,7 @@ def test_boosting_learns_a_step_that_a_line_cannot():
     x = generator.random((2000, 3))
     y = (x[:, 0] > 0.5) * (x[:, 1] > 0.5) + 0.1 * generator.standard_normal(2000)
     bounds = np.linspace(0, 2000, 6).astype(int)
-    error = np.mean((crossfit_boosting(x, y, None, bounds).best - (x[:, 0] > 0.5) * (x[:, 1] > 0.5)) ** 2)
+    error = np.mean((crossfit_boosting(x, y, None, bounds).predict(x) - (x[:, 0] > 0.5) * (x[:, 1] > 0.5)) ** 2)
     assert error < 0.005
 
 
@@ -190,10 +190,12 @@ def test_refitted_leaves_come_closer_to_a_step():
     x = generator.random((3000, 4))
     truth = 1.0 * (x[:, 0] > 0.5)
     y = truth + generator.standard_normal(3000)
-    fit = crossfit_boosting(x, y, None, np.linspace(0, 3000, 6).astype(int), refit=True)
-    heights = [values[x[:, 0] > 0.55].mean() - values[x[:, 0] < 0.45].mean() for values in (fit.best, fit.close)]
+    fit = crossfit_boosting(x, y, None, np.linspace(0, 3000, 6).astype(int))
+    best = fit.predict(x)
+    close = fit.refitted(x).predict(x)
+    heights = [values[x[:, 0] > 0.55].mean() - values[x[:, 0] < 0.45].mean() for values in (best, close)]
     assert abs(heights[1] - 1) < abs(heights[0] - 1) + 0.02
-    assert np.mean((fit.best - truth) ** 2) < np.mean((fit.close - truth) ** 2) < 0.2
+    assert np.mean((best - truth) ** 2) < np.mean((close - truth) ** 2) < 0.2
 
 
 def test_folds_share_arms_and_groups_evenly(rows):
