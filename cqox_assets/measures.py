@@ -388,7 +388,7 @@ MEASURES: Mapping[str, Measure] = {
         ),
         Measure(
             "spatial_dependence_p", "Spatial dependence",
-            "p-value of Moran's I of least-squares residuals: small means that neighbours are alike beyond the regressors",
+            "p-value of Moran's I of least-squares residuals; small: neighbours are alike beyond the regressors",
             reference="Cliff & Ord 1981",
         ),
         Measure(
@@ -397,6 +397,45 @@ MEASURES: Mapping[str, Measure] = {
             meaning="Neighbours depend on each other in a way that the model does not describe.",
             remedy="Try model: durbin or error, other neighbours, or add covariates that vary over space.",
             reference="Anselin & Kelejian 1997, doi:10.1177/016001769702000109",
+        ),
+        Measure(
+            "regime_rows", "Rows that follow a regime",
+            "rows that followed a compared regime in every period (that are in an arm), in the regime with fewer",
+            "above", 30, 0, meaning="Hardly anybody did what the regime asks for, so the answer rests on the model.",
+            remedy="Compare regimes that people follow, such as a change in one period, or deliver more rows.",
+            reference="Robins & Hernan 2009, doi:10.1201/9781420011579.ch23",
+        ),
+        Measure(
+            "history_interaction_p", "Interaction of the last treatment with what came before",
+            "p-value of the products of the last treatment with covariates and earlier treatments", "above", 0.05,
+            meaning="The treatment acts differently after different histories, which main effects leave out.",
+            remedy="Use form saturated, or add product columns to the covariates.",
+            reference="Bang & Robins 2005, doi:10.1111/j.1541-0420.2005.00377.x",
+        ),
+        Measure(
+            "bootstrap_bias", "Bias of the draws",
+            "distance of the mean of the draws from the estimate, in standard errors", "below", 0.25,
+            meaning="The estimator is biased in samples of this size, or ruled by few rows.",
+            remedy="Read the BCa or studentised interval.", reference="Efron & Tibshirani 1993",
+        ),
+        Measure(
+            "draws_skewness", "Skewness of the draws", "size of the third standardised moment of the draws", "below",
+            0.5, 2, meaning="The draws are far from normal: a few rows decide the estimate.",
+            remedy="Read the studentised interval, look at the largest outcomes, or take logarithms or a robust mean.",
+            reference="Davison & Hinkley 1997, doi:10.1017/CBO9780511802843",
+        ),
+        Measure(
+            "largest_influence", "Largest influence", "share of the squared influences on the estimate that one row, "
+            "cluster or jackknife group has", "below", 0.2, 0.5,
+            meaning="The estimate hangs on one unit, so its distribution cannot be learned from this sample.",
+            remedy="Look at the largest outcomes, take logarithms or a robust mean, and compare without that unit.",
+            reference="Athreya 1987, doi:10.1214/aos/1176350371",
+        ),
+        Measure(
+            "failed_draws", "Failed draws", "share of resampled data sets that could not be estimated", "below", 0.01,
+            0.1, meaning="Some resampled data lack what the estimator needs, and leaving them out bends the draws.",
+            remedy="Use the Bayesian scheme, which leaves nobody out, merge small groups, or deliver more rows.",
+            reference="Davison & Hinkley 1997, doi:10.1017/CBO9780511802843",
         ),
         Measure(
             "effect_calibration", "Calibration of predicted effects",

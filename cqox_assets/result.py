@@ -39,6 +39,9 @@ class Estimand(StrEnum):
     OPTIMAL_DOSE = "optimal_dose"
     LEVEL_CHANGE = "level_change"
     SLOPE_CHANGE = "slope_change"
+    REGIME = "regime_contrast"
+    REGIME_MEAN = "regime_mean"
+    POLICY_VALUE = "policy_value"
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import numpy as np
 import pandas as pd
 
 from cqox_assets.errors import CatalogError, ContractError
@@ -112,12 +113,15 @@ class Context:
         How long the entry may take; `left()` says what remains.
     arm : str
         Compared arm of the contrast that is being estimated; the key into shared nuisances.
+    catalogue : callable, optional
+        Every entry by name, those that suit a study best first: study -> mapping of str to EstimatorSpec.
     """
 
     nuisance: Nuisance | None = None
     runner: "Callable[[str, Study, Mapping[str, Any]], Outcome] | None" = None
     budget_seconds: float | None = None
     arm: str | None = None
+    catalogue: "Callable[[Study], Mapping[str, EstimatorSpec]] | None" = None
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -147,6 +151,26 @@ class Context:
 
 
 Run = Callable[[Study, Any, Context], EffectEstimate | Refusal]
+
+
+class Replicates(Protocol):
+    """An estimate that resampling weights recompute without running the estimator again.
+
+    Weights multiply the sampling weights of the study's rows; `estimate` is the point on the rows as they are. What is
+    drawn are groups of rows, given as codes 0..G-1, shape (n,).
+    """
+
+    estimate: float
+
+    def influence(self, group: np.ndarray) -> np.ndarray:
+        """Return the summed influence of each group on the estimate, shape (G,), in units of the estimate."""
+
+    def draws(self, weights: np.ndarray, group: np.ndarray, *, errors: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Return estimate and standard error for weights (B, G), shape (B,) each, NaN where it cannot be estimated.
+
+        Without `errors` the standard errors are NaN.
+        """
+
 
 ASSUMPTIONS: Mapping[str, Assumption] = {
     item.name: item
@@ -289,6 +313,13 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
             "The outcome bridge, or the treatment bridge, has the stated form.",
         ),
         Assumption(
+            "resampling",
+            "Drawing from this sample varies the statistic as drawing from the population would: no single unit rules "
+            "it, and it is smooth.",
+            True,
+            ("largest_influence", "draws_skewness", "bootstrap_bias"),
+        ),
+        Assumption(
             "donor_pool",
             "An average of the donors would have moved as the treated unit would have without treatment.",
             True,
@@ -355,6 +386,9 @@ class EstimatorSpec:
         Methods of the reference files that it is pinned to.
     applicable : callable, optional
         Study -> (fits, reason in words, rank 0 to 1); used by the method plan.
+    replicates : callable, optional
+        (study, params) -> what recomputes the estimate for many resampling weights at once, or None where these
+        parameters do not allow it; the bootstrap uses it instead of running the entry once per draw.
     shares_nuisance : bool
         Whether it takes the shared nuisance predictions of its context by default.
     resamples : bool
@@ -406,6 +440,7 @@ class EstimatorSpec:
     oracle: tuple[str, ...] = ()
     applicable: Callable[[Study], tuple[bool, str, float]] | None = None
     params: type[CommonParams] = CommonParams
+    replicates: "Callable[[Study, Any], Replicates | None] | None" = None
     shares_nuisance: bool = False
     resamples: bool = False
     cost: Literal["light", "heavy"] = "light"
@@ -470,7 +505,7 @@ class EstimatorSpec:
             raise ContractError(f"{self.name}: declared diagnostic '{missing[0]}' was not returned")
         clusters = study.codes(Role.CLUSTER)
         per_arm: dict[str, int] = {}
-        if study.arms and study.has(Role.TREATMENT):
+        if study.arms and study.treatment_kind in (TreatmentKind.BINARY, TreatmentKind.CATEGORICAL):
             codes = study.column(Role.TREATMENT)
             per_arm = {arm: int((codes == code).sum()) for code, arm in enumerate(study.arms)}
         return EffectEstimate(

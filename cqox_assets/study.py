@@ -53,6 +53,7 @@ class TreatmentKind(StrEnum):
     BINARY = "binary"
     CATEGORICAL = "categorical"
     CONTINUOUS = "continuous"
+    REPEATED = "repeated"
 
 
 @dataclass(frozen=True)
@@ -167,9 +168,11 @@ class Study:
 
     @property
     def treatment_kind(self) -> TreatmentKind:
-        """How the treatment is coded."""
+        """How the treatment is coded; several columns are one treatment that is repeated in time."""
         if not self.has(Role.TREATMENT):
             return TreatmentKind.NONE
+        if len(self.names(Role.TREATMENT)) > 1:
+            return TreatmentKind.REPEATED
         if not self.arms:
             return TreatmentKind.CONTINUOUS
         return TreatmentKind.BINARY if len(self.arms) <= 2 else TreatmentKind.CATEGORICAL
@@ -225,6 +228,19 @@ class Study:
         texts = left_out | {str(unit) for unit in left_out}
         lost = edges["source"].isin(texts) | edges["target"].isin(texts)
         return edges[~lost.to_numpy()].reset_index(drop=True)
+
+    def redrawn(self, rows: np.ndarray) -> "Study":
+        """Return the rows (positions) of a bootstrap sample of a panel.
+
+        A unit that is drawn twice becomes two units, and a cluster alike.
+        """
+        copy = pd.Series(rows).groupby(rows).cumcount().to_numpy()
+        drawn = self.take(rows)
+        for role in (Role.UNIT, Role.CLUSTER):
+            codes = self.codes(role)
+            if codes is not None:
+                drawn = drawn.with_column(f"{role} drawn", codes[rows] + copy * (int(codes.max()) + 1), role)
+        return drawn
 
     def with_column(self, name: str, values: np.ndarray, role: Role) -> "Study":
         """Return a copy in which a column holds `values` and plays `role` alone."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from cqox_assets.catalog import load_estimators
 from cqox_assets.result import Refusal
 from cqox_assets.spec import EstimatorSpec
 from cqox_assets.study import Role, Study, TreatmentKind
@@ -73,11 +74,32 @@ def refuse_early(spec: EstimatorSpec, study: Study) -> Refusal | None:
             f"column '{study.name(Role.POPULATION)}' has no studied rows",
             "mark the rows of the study with 1, those of the target population with 0",
         )
+    unsuited = unsuited_treatment(spec, study)
+    if unsuited is not None:
+        return spec.refuse("treatment_kind", *unsuited)
     return (
         _refuse_clusters(spec, studied)
         or (_refuse_treatment(spec, studied) if compares_arms(spec, study) else None)
         or _refuse_lone_clusters(spec, studied)
         or _refuse_unequal_strata(spec, studied)
+    )
+
+
+def unsuited_treatment(spec: EstimatorSpec, study: Study) -> tuple[str, str] | None:
+    """Return reason and remedy where an entry cannot read the kind of treatment that the study has, or None."""
+    kind = study.treatment_kind
+    if kind in spec.treatment or not (kind is TreatmentKind.REPEATED or compares_arms(spec, study)):
+        return None
+    if kind is TreatmentKind.REPEATED:
+        listed = ", ".join(f"'{study.label(name)}'" for name in study.names(Role.TREATMENT))
+        able = [name for name, entry in load_estimators().items() if kind in entry.treatment]
+        return (
+            f"the role 'treatment' lists {listed}, one treatment repeated in time; this estimator reads one column",
+            f"use {' or '.join(able)}, or map one of the columns as treatment",
+        )
+    return (
+        f"the treatment is {kind}, this estimator needs {' or '.join(spec.treatment)}",
+        "choose an estimator for this kind of treatment, or code the treatment in arms",
     )
 
 
@@ -90,7 +112,7 @@ def compares_arms(spec: EstimatorSpec, study: Study) -> bool:
 
 def missing_choice(spec: EstimatorSpec, study: Study) -> tuple[str, str] | None:
     """Return why none of the groups that an entry needs one of is there, and what to do; None if one is."""
-    if not spec.one_of or any(all(_is_there(study, name) for name in group) for group in spec.one_of):
+    if not spec.one_of or any(all(is_there(study, name) for name in group) for group in spec.one_of):
         return None
     reasons, remedies = [], []
     for group in spec.one_of:
@@ -105,7 +127,8 @@ def missing_choice(spec: EstimatorSpec, study: Study) -> tuple[str, str] | None:
     return " and ".join(reasons), ", or ".join(remedies)
 
 
-def _is_there(study: Study, name: str) -> bool:
+def is_there(study: Study, name: str) -> bool:
+    """Whether a study has a role, or a side table, of that name."""
     return study.has(Role(name)) if name in list(Role) else name in study.tables
 
 
@@ -147,6 +170,8 @@ def _refuse_lone_clusters(spec: EstimatorSpec, study: Study) -> Refusal | None:
     cluster = study.codes(Role.CLUSTER)
     if cluster is None or not study.arms or not compares_arms(spec, study) or Role.UNIT in spec.requires:
         return None
+    if study.treatment_kind is TreatmentKind.REPEATED:
+        return None  # units change their arm over time; the entry compares regimes
     codes = study.column(Role.TREATMENT)
     for code, arm in enumerate(study.arms):
         if len(np.unique(cluster[codes == code])) < 2:
@@ -173,12 +198,6 @@ def _refuse_clusters(spec: EstimatorSpec, study: Study) -> Refusal | None:
 
 
 def _refuse_treatment(spec: EstimatorSpec, study: Study) -> Refusal | None:
-    if study.treatment_kind not in spec.treatment:
-        return spec.refuse(
-            "treatment_kind",
-            f"the treatment is {study.treatment_kind}, this estimator needs {' or '.join(spec.treatment)}",
-            "choose an estimator for this kind of treatment, or code the treatment in arms",
-        )
     if study.treatment_kind in (TreatmentKind.BINARY, TreatmentKind.CATEGORICAL):
         codes, weights = study.column(Role.TREATMENT), study.weights()
         codes = codes if weights is None else codes[weights > 0]

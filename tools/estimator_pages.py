@@ -163,14 +163,20 @@ def _package(entry: Mapping[str, Any]) -> str:
 
 def _coverage(spec: EstimatorSpec, table: Any) -> list[str]:
     lines = [f"Held to: {_CLAIMS[spec.interval_claim]}." + (f" {spec.claim_note}" if spec.claim_note else ""), ""]
-    rows = [row for row in recorded("coverage").get("rows", ()) if row["estimator"] == spec.name]
+    path = ROOT / "docs" / "coverage.json"
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"coverage": []}
+    rows = [row for row in content["coverage"] if row["estimator"] == spec.name]
     if rows:
-        head = ("design", "estimand", "n", "draws", "bias / SE", "coverage", "size")
+        head = ("design", "effect", "n", "draws", "bias / SD", "coverage", "size", "held")
         lines += table(head, (_performance(row) for row in rows))
+        lines += [f"Measured {rows[0]['date']}; the whole table is in [coverage](../coverage.md).", ""]
     return lines
 
 
 def _performance(row: Mapping[str, Any]) -> tuple[Any, ...]:
     size = "" if row.get("size") is None else f"{row['size']:.3f}"
-    relative = row["bias"] / row["mean_std_error"]
-    return row["design"], row["estimand"], row["n"], row["draws"], f"{relative:+.2f}", f"{row['coverage']:.3f}", size
+    relative = f"{row['bias'] / row['spread']:+.2f}" if row["spread"] else ""
+    return (
+        row["design"], row["effect"], row["n"], row["answered"], relative, f"{row['coverage']:.3f}", size,
+        "yes" if row["held"] else "**no**",
+    )  # fmt: skip

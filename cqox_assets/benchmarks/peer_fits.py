@@ -232,9 +232,8 @@ def group_time_doubleml(study: Study) -> tuple[Any, Any]:
     model = doubleml.did.DoubleMLDIDMulti(
         data, ml_g=regression, ml_m=classifier, control_group="never_treated", n_folds=_FOLDS
     )
-    found = model.fit().aggregate("group").aggregated_frameworks
-    overall = model.aggregate("group").overall_aggregated_frameworks
-    _ = found
+    model.fit()
+    overall = model.aggregate("group").overall_aggregated_framework
     return overall.thetas[0], overall.ses[0]
 
 

@@ -1,14 +1,20 @@
 """The command `python -m cqox_assets.coverage`."""
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from cqox_assets.coverage.claims import claimed, measure
 from cqox_assets.coverage.report import markdown, page_of, read_page, updated, write_page
-from cqox_assets.coverage.simulation import Journal, blocks, run_blocks
+from cqox_assets.coverage.runs import Journal, run_blocks
+from cqox_assets.coverage.simulation import blocks
 
 _BROKEN_DRAWS = 200
+
+
+def _tell(words: str) -> None:
+    print(words, file=sys.stderr, flush=True)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -26,9 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     unfinished = options.out.with_suffix(".partial.jsonl") if options.out else None
     journal = Journal(unfinished)
-    held = measure(claimed(options.only, options.designs, options.rows), options.draws, journal, options.workers)
+    claims = claimed(options.only, options.designs, options.rows)
+    held = measure(claims, options.draws, journal, options.workers, _tell)
     wrong = claimed(options.only, options.designs, options.rows, broken=True)
-    broken = run_blocks(blocks(wrong, 0, options.broken_draws), journal, options.workers)
+    broken = run_blocks(blocks(wrong, 0, options.broken_draws), journal, options.workers, _tell)
     page = page_of(held, broken)
     if options.out is None or unfinished is None:
         print(markdown(page))

@@ -1,21 +1,12 @@
 """What the draws of one effect show, and whether that is what the estimator's entry claims."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cqox_assets.catalog import load_estimators
-from cqox_assets.coverage.simulation import (
-    LEVEL,
-    Journal,
-    Record,
-    Records,
-    Tally,
-    blocks,
-    merged,
-    run_blocks,
-    spread_of,
-)
+from cqox_assets.coverage.runs import Journal, Records, merged, run_blocks
+from cqox_assets.coverage.simulation import LEVEL, Record, Tally, blocks, spread_of
 from cqox_assets.spec import EstimatorSpec
 
 CONFIRM = 4
@@ -153,7 +144,8 @@ def misses(found: Performance, spec: EstimatorSpec, sigmas: float = 0.0) -> list
         where that is more.
     """
     least, most = spec.coverage_limits
-    low, high = (_SIZE[0] if most < 1 else 0.0), max(_SIZE[1], 1 - least if spec.claim_coverage else 0.0)
+    usual = spec.claim_coverage is None
+    low, high = (_SIZE[0] if most < 1 else 0.0, _SIZE[1]) if usual else (1 - most, 1 - least)
     noise = sigmas * math.sqrt(LEVEL * (1 - LEVEL) / found.answered)
     wrong = []
     if found.answered < found.draws:
@@ -171,7 +163,11 @@ def misses(found: Performance, spec: EstimatorSpec, sigmas: float = 0.0) -> list
 
 
 def measure(
-    claims: dict[tuple[str, int], list[str]], draws: int, journal: Journal | None = None, workers: int = 1
+    claims: dict[tuple[str, int], list[str]],
+    draws: int,
+    journal: Journal | None = None,
+    workers: int = 1,
+    tell: Callable[[str], None] | None = None,
 ) -> Records:
     """Draw what is claimed; what then misses its claim gets four times the draws before it is judged.
 
@@ -179,7 +175,7 @@ def measure(
     draws; a true miss stays one when the chance is taken away.
     """
     journal = Journal() if journal is None else journal
-    records = run_blocks(blocks(claims, 0, draws), journal, workers)
+    records = run_blocks(blocks(claims, 0, draws), journal, workers, tell)
     specs = load_estimators()
     again: dict[tuple[str, int], list[str]] = {}
     for found in performances(records):
@@ -187,7 +183,9 @@ def measure(
         if found.estimator not in names and misses(found, specs[found.estimator]):
             names.append(found.estimator)
     again = {key: names for key, names in again.items() if names}
-    return merged(records, run_blocks(blocks(again, draws, CONFIRM * draws), journal, workers)) if again else records
+    if not again:
+        return records
+    return merged(records, run_blocks(blocks(again, draws, CONFIRM * draws), journal, workers, tell))
 
 
 def alarms(records: Records) -> Iterator[Alarm]:

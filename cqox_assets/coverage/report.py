@@ -10,7 +10,7 @@ from typing import Any
 
 from cqox_assets.catalog import load_estimators
 from cqox_assets.coverage.claims import CONFIRM, alarms, misses, performances
-from cqox_assets.coverage.simulation import Records
+from cqox_assets.coverage.runs import Records
 from cqox_assets.result import to_text
 from cqox_assets.spec import EstimatorSpec
 

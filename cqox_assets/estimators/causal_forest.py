@@ -33,10 +33,12 @@ class CausalForestParams(CommonParams):
         `own`; `econml`: its CausalForestDML, given the same cross-fitted nuisances.
     trees : int
         Trees in all, at least 80; half of them speak for each unit. Own trees come in eights.
-    min_leaf : int
-        Rows that a leaf keeps, among those that choose the cuts and among those that fill the leaves.
+    min_leaf : int, optional
+        Rows that a leaf keeps, among those that choose the cuts and among those that fill the leaves; by default 5, and
+        more in trees of more than 2,500 rows (55 at a million rows).
     tree_rows : int, optional
-        Rows that a tree is grown on; by default half the rows, at most 2,500 or 25 sqrt(rows).
+        Rows that a tree is grown on; by default half the rows up to 2,500, and 2,500 (rows / 10,000)^0.65 beyond 10,000
+        rows.
     tries : int, optional
         Covariates tried at each cut; min(p, sqrt(p) + 20) by default.
     linear : str
@@ -48,7 +50,7 @@ class CausalForestParams(CommonParams):
 
     engine: Literal["own", "econml"] = "own"
     trees: int = 400
-    min_leaf: int = 5
+    min_leaf: int | None = None
     tree_rows: int | None = None
     tries: int | None = None
     linear: Literal["auto", "never"] = "auto"
@@ -156,7 +158,7 @@ def _nuisances(study: Study, data: Data, params: CausalForestParams, context: Co
 
 def _grow(data: Data, t: np.ndarray, left: np.ndarray, params: CausalForestParams) -> _Grown:
     if params.engine == "econml":
-        effect, error, importance = forest_effects(data, t, left, params.trees, params.min_leaf, params.seed)
+        effect, error, importance = forest_effects(data, t, left, params.trees, params.min_leaf or 5, params.seed)
         words = f"unit effects by econml's CausalForestDML, {params.trees} trees, on the platform's nuisance models"
         return _Grown(effect, error, importance, words)
     settings = ForestSettings(
@@ -165,8 +167,8 @@ def _grow(data: Data, t: np.ndarray, left: np.ndarray, params: CausalForestParam
     )  # fmt: skip
     fit = fit_forest(data.x, t, left, data.weight, data.cluster, settings)
     words = (
-        f"{2 * settings.pairs * _BAG} trees on {fit.rows_per_tree} rows each; those that grew on what a linear effect "
-        f"leaves over have a share of {fit.linear_share:.2f}"
+        f"{2 * settings.pairs * _BAG} trees on {fit.rows_per_tree} rows each, at least {fit.rows_per_leaf} a leaf; "
+        f"those that grew on what a linear effect leaves over have a share of {fit.linear_share:.2f}"
     )
     return _Grown(fit.effect, fit.std_error, fit.splits, words)
 

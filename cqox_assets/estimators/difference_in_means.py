@@ -12,9 +12,10 @@ from cqox_assets.errors import CatalogError
 from cqox_assets.measures import Diagnostic
 from cqox_assets.numerics.inference import wald
 from cqox_assets.numerics.linear import LinearFit, fit_linear, with_constant
+from cqox_assets.numerics.replicates import pooled_contrast
 from cqox_assets.numerics.sample import check_arms, check_clusters, choose_covariance, degrees_of_freedom, words_of
 from cqox_assets.result import Effect, EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example, Replicates
 from cqox_assets.study import Role, Study
 
 
@@ -143,12 +144,21 @@ def _reduction(adjusted: Effect, plain: Effect) -> str:
     )
 
 
+def replicates(study: Study, params: DifferenceInMeansParams) -> Replicates | None:
+    """Return the slope of y ~ 1 + d for resampling; None with CUPED, whose adjustment is drawn as well."""
+    if params.cuped == "auto" and study.has(Role.PRE_OUTCOME):
+        return None
+    design = with_constant(study.column(Role.TREATMENT))
+    return pooled_contrast(design, study.column(Role.OUTCOME), study.weights(), np.array([0.0, 1.0]))
+
+
 SPEC = EstimatorSpec(
     name="difference_in_means",
     title="Difference in means",
     family="experiment",
     estimands=(Estimand.ATE,),
     run=run,
+    replicates=replicates,
     accepts=frozenset({Role.COVARIATES, Role.WEIGHT, Role.CLUSTER, Role.PRE_OUTCOME}),
     aliases=("CUPED",),
     invariances=("row_order", "affine_outcome", "relabelled_arms", "duplicated_rows"),

@@ -9,9 +9,8 @@ import pandas as pd
 from cqox_assets.errors import CatalogError, CqoxError
 from cqox_assets.measures import Diagnostic
 from cqox_assets.numerics.inference import draws_effect, wald
-from cqox_assets.numerics.linear import dropped_names, independent_columns
 from cqox_assets.numerics.panel_effects import columns_of
-from cqox_assets.numerics.sample import CollinearTreatmentError, check_arms, collinear_notice, regress
+from cqox_assets.numerics.spatial_design import Design, read_design
 from cqox_assets.numerics.spatial_impacts import KINDS, Multiplier, Refit, multiplier_of
 from cqox_assets.numerics.spatial_models import (
     SpatialFit,
@@ -44,8 +43,8 @@ class GeographicParams(CommonParams):
     ----------
     model : str
         `lag`: outcomes depend on neighbours' outcomes; `error`: what is not observed does; `slx`: outcomes depend on
-        neighbours' treatment and covariates; `durbin`: on neighbours' outcomes, treatment and covariates. `auto` is lag or error, whichever
-        the robust Lagrange multiplier tests of least squares speak for.
+        neighbours' treatment and covariates; `durbin`: on neighbours' outcomes, treatment and covariates. `auto` is lag
+        or error, whichever the robust Lagrange multiplier tests of least squares speak for.
     form : str
         `ml` maximum likelihood, `2sls` (lag, durbin: neighbours' regressors are the instruments), `gm` (error: method
         of moments); `auto` is `ml` up to 20,000 rows, then `2sls` or `gm`.
@@ -87,29 +86,6 @@ class GeographicParams(CommonParams):
     def rule(self) -> NeighbourRule:
         """How neighbours are found."""
         return NeighbourRule(self.neighbours, self.nearest, self.band, self.planar, self.directed, self.islands)
-
-
-@dataclass(frozen=True)
-class _Design:
-    """Scaled regressors and the way back: x = raw T, so coefficients of the raw columns are T b.
-
-    Parameters
-    ----------
-    names : list of str
-        Of the columns: constant, covariates, treatment, and with `W_` before them their neighbours' means.
-    pairs : dict of str to (int, int or None)
-        Regressor to its position and that of its neighbours' mean.
-    treated : list of (str, str)
-        Label of each treatment column and its name.
-    """
-
-    x: np.ndarray
-    turn: np.ndarray
-    names: list[str]
-    pairs: dict[str, tuple[int, int | None]]
-    instruments: np.ndarray
-    treated: list[tuple[str, str]]
-    notices: list[str]
 
 
 def run(study: Study, params: GeographicParams, context: Context) -> EffectEstimate | Refusal:
@@ -155,12 +131,12 @@ def run(study: Study, params: GeographicParams, context: Context) -> EffectEstim
         )  # fmt: skip
     found = find_neighbours(study, params.rule)
     study = study if len(found.kept) == len(study) else study.take(found.kept)
-    plain = _design(study, found.matrix, durbin=False)
+    plain = read_design(study, found.matrix, durbin=False)
     scale = float(study.column(Role.OUTCOME).std()) or 1.0
     outcome = study.column(Role.OUTCOME) / scale
     tests = least_squares_tests(outcome, plain.x, found.matrix)
     model, why = _model(params, tests)
-    design = _design(study, found.matrix, durbin=True) if model in ("durbin", "slx") else plain
+    design = read_design(study, found.matrix, durbin=True) if model in ("durbin", "slx") else plain
     fit = _fit(outcome, design, found.matrix, model, params.form)
     check_fit(outcome, fit.innovations)
     return _report(study, found, params, _Answer(model, scale, outcome, design, fit, tests, why))
@@ -171,60 +147,10 @@ class _Answer:
     model: str
     scale: float
     outcome: np.ndarray
-    design: _Design
+    design: Design
     fit: SpatialFit
     tests: dict[str, SpatialTest]
     why: list[str]
-
-
-def _design(study: Study, matrix: "csr_matrix", *, durbin: bool) -> _Design:
-    """Return the regressors: constant, covariates, treatment, and their neighbours' means for a Durbin model."""
-    treatment, covariates = study.column(Role.TREATMENT), study.matrix()
-    name = study.name(Role.TREATMENT)
-    if study.arms:
-        codes = range(1, len(study.arms))
-        columns = np.column_stack([(treatment == code) * 1.0 for code in codes])
-        treated = [(study.arms[code], name if len(study.arms) == 2 else f"{name}={study.arms[code]}") for code in codes]
-        for code in codes:
-            check_arms((treatment[(treatment == 0) | (treatment == code)] == code) * 1.0, least=2)
-    else:
-        columns, treated = treatment[:, None], [("", name)]
-    raw = np.column_stack([np.ones(len(study)), covariates, columns])
-    names = ["const", *study.names(Role.COVARIATES), *(column for _, column in treated)]
-    fit = regress(raw, study.column(Role.OUTCOME), None, names, term=raw.shape[1] - 1, treatment=name)
-    lost = [column for _, column in treated if names.index(column) not in fit.kept]
-    if lost:
-        raise CollinearTreatmentError(
-            f"treatment '{lost[0]}' is a linear combination of covariates and other arms; "
-            "leave out the covariates that restate it"
-        )
-    notices = collinear_notice(dropped_names(fit, names))
-    raw, names = raw[:, fit.kept], [names[k] for k in fit.kept]
-    scale = np.where(raw.std(axis=0) > 0, raw.std(axis=0), 1.0)
-    instruments = matrix @ (raw[:, 1:] / scale[1:])
-    pairs: dict[str, tuple[int, int | None]] = {column: (k, None) for k, column in enumerate(names) if k}
-    if durbin:
-        near = matrix @ raw[:, 1:]
-        both = np.column_stack([raw, near])
-        kept = independent_columns(both)
-        own = len(names)
-        more = [k for k in kept if k >= own]
-        for place, k in enumerate(more):
-            pairs[names[k - own + 1]] = (k - own + 1, own + place)
-        left = [f"W_{names[k - own + 1]}" for k in range(own, both.shape[1]) if k not in kept]
-        notices += collinear_notice(left)
-        raw, names = both[:, [*range(own), *more]], [*names, *(f"W_{names[k - own + 1]}" for k in more)]
-        instruments = matrix @ instruments
-    turn = _scaling(raw)
-    return _Design(raw @ turn, turn, names, pairs, instruments, treated, notices)
-
-
-def _scaling(raw: np.ndarray) -> np.ndarray:
-    """Return T with raw T centred and of unit spread beside the constant, so that units cannot spoil the arithmetic."""
-    spread = raw[:, 1:].std(axis=0)
-    turn = np.diag(np.concatenate([[1.0], 1 / spread]))
-    turn[0, 1:] = -raw[:, 1:].mean(axis=0) / spread
-    return turn
 
 
 def _model(params: GeographicParams, tests: dict[str, SpatialTest]) -> tuple[str, list[str]]:
@@ -241,12 +167,11 @@ def _model(params: GeographicParams, tests: dict[str, SpatialTest]) -> tuple[str
         shown = f"robust tests, p = {lag.p_value:.3g} for a lag and {error.p_value:.3g} for an error"
     chosen = "lag" if lag.statistic >= error.statistic else "error"
     other = "error" if chosen == "lag" else "lag"
-    return chosen, [
-        f"the {chosen} model was chosen by Lagrange multipliers ({shown}); model: {other} gives the other one"
-    ]
+    why = f"the {chosen} model was chosen by Lagrange multipliers ({shown}); model: {other} gives the other one"
+    return chosen, [why]
 
 
-def _fit(outcome: np.ndarray, design: _Design, matrix: "csr_matrix", model: str, form: str) -> SpatialFit:
+def _fit(outcome: np.ndarray, design: Design, matrix: "csr_matrix", model: str, form: str) -> SpatialFit:
     check_fit(outcome, outcome - design.x @ np.linalg.lstsq(design.x, outcome, rcond=None)[0])
     large = len(outcome) > _ML_UP_TO
     if model == "slx":
@@ -265,15 +190,14 @@ def _report(study: Study, found: Neighbours, params: GeographicParams, answer: _
     multiplier = multiplier_of(fit, matrix)
     drawn: dict[str, np.ndarray] | None = None
     if params.inference == "bootstrap":
-        refit = Refit(answer.outcome, design.x, matrix, design.instruments, fit)
+        refit = Refit(answer.outcome, design.x, matrix, design.instruments, fit, answer.scale * design.turn)
         draws = refit.resampled(list(design.pairs.values()), params.draws, params.seed)
         if len(draws) < 0.9 * params.draws:
             return SPEC.refuse(
                 "bootstrap_failed", f"{params.draws - len(draws)} of {params.draws} draws could not be fitted",
                 "use the analytic inference",
             )  # fmt: skip
-        drawn = {name: _unscaled(draws[:, k], design, answer.scale, place)
-                 for k, (name, place) in enumerate(design.pairs.items())}  # fmt: skip
+        drawn = {name: draws[:, k] for k, name in enumerate(design.pairs)}
     if fit.model == "error" and params.estimand == Estimand.INDIRECT:
         return SPEC.refuse(
             "no_indirect_effect", "in an error model nothing spills over, so there is no indirect impact",
@@ -296,7 +220,7 @@ def _report(study: Study, found: Neighbours, params: GeographicParams, answer: _
     notices = [*answer.why, f"W: {found.words}", *found.notices, *design.notices]
     if fit.model == "error":
         notices.append(
-            "in an error model nothing spills over, so there is no indirect impact and the total is the direct one"
+            "in an error model nothing spills over: there is no indirect impact, the total is the direct one"
         )
     return SPEC.estimate(
         study, effects, inference=f"{words[answer.model]} model by {how[fit.form]}, {se}",
@@ -309,10 +233,6 @@ def _report(study: Study, found: Neighbours, params: GeographicParams, answer: _
         },
         notices=notices,
     )  # fmt: skip
-
-
-def _unscaled(draws: np.ndarray, design: _Design, scale: float, place: tuple[int, int | None]) -> np.ndarray:
-    return draws * scale * design.turn[place[0], place[0]]
 
 
 def _raw(answer: _Answer) -> tuple[np.ndarray, np.ndarray]:
@@ -419,7 +339,7 @@ def _applicable(study: Study) -> tuple[bool, str, float]:
         found = find_neighbours(study, NeighbourRule())
         if len(study) > _TESTED_UP_TO:
             return True, "neighbours are known, so dependence between them can be modelled", 0.8
-        design = _design(study, found.matrix, durbin=False)
+        design = read_design(study, found.matrix, durbin=False)
         outcome = study.column(Role.OUTCOME)
         outcome = outcome / (outcome.std() or 1.0)
         left = outcome - design.x @ np.linalg.lstsq(design.x, outcome, rcond=None)[0]
@@ -474,4 +394,5 @@ SPEC = EstimatorSpec(
         edges="tests/oracle/data/columbus_edges.csv",
     ),
     claim_note="The claim is for the model that the data follow; choosing it by tests is part of what is simulated.",
+    coverage_rows=1600,
 )

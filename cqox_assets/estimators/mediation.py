@@ -408,6 +408,7 @@ SPEC = EstimatorSpec(
     "like mediation. mediator_confounding says how strong it would have to be to explain the mediated effect away. "
     "Allow an interaction where mediator_interaction_p is small. A proportion means little where the total is near "
     "zero.",
+    coverage_rows=2000,
     example=Example(
         data="tests/oracle/data/framing.csv",
         roles={

@@ -357,7 +357,7 @@ def _applicable(study: Study) -> tuple[bool, str, float]:
         return True, "units of a cluster may reach one another; only with treated and untreated ones within it", 0.2
     if study.declaration.design == "trial" or study.has(Role.PROPENSITY):
         return True, "treatment was randomised in a network, so that of neighbours can be told from the own", 1.0
-    return True, "the study has ties between units; it takes treatment as randomised with one probability", 0.6
+    return True, "the study has ties between units; it takes treatment as randomised with one probability", 0.85
 
 
 SPEC = EstimatorSpec(

@@ -13,6 +13,7 @@ from cqox_assets.errors import CatalogError
 from cqox_assets.measures import Diagnostic
 from cqox_assets.numerics.inference import wald
 from cqox_assets.numerics.linear import LinearFit, dropped_names
+from cqox_assets.numerics.replicates import pooled_contrast
 from cqox_assets.numerics.sample import (
     check_arms,
     check_clusters,
@@ -23,7 +24,7 @@ from cqox_assets.numerics.sample import (
     words_of,
 )
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example, Replicates
 from cqox_assets.study import Role, Study, TreatmentKind
 
 
@@ -175,12 +176,26 @@ def _coefficients(
     return pd.DataFrame(rows)
 
 
+def replicates(study: Study, params: OlsParams) -> Replicates | None:
+    """Return the effect for resampling; at means of interacted covariates the means are drawn as well."""
+    treatment, weights = study.column(Role.TREATMENT), study.weights()
+    design, _, gradient = _design(study, treatment, weights, params)
+    free = [j for j, name in enumerate(params.interactions) if name not in params.at]
+    contrast = gradient
+    if free:
+        contrast = np.tile(gradient, (len(design), 1))
+        own = [list(study.names(Role.COVARIATES)).index(params.interactions[j]) for j in free]
+        contrast[:, [len(gradient) - len(params.interactions) + j for j in free]] = study.matrix()[:, own]
+    return pooled_contrast(design, study.column(Role.OUTCOME), weights, contrast)
+
+
 SPEC = EstimatorSpec(
     name="ols",
     title="Linear regression",
     family="adjustment",
     estimands=(Estimand.ATE, Estimand.SLOPE),
     run=run,
+    replicates=replicates,
     treatment=(TreatmentKind.BINARY, TreatmentKind.CATEGORICAL, TreatmentKind.CONTINUOUS),
     aliases=("OLS", "ols_adjustment"),
     invariances=("row_order", "affine_outcome", "relabelled_arms", "duplicated_rows"),

@@ -1,6 +1,5 @@
 """Effect on the treated from units with the same history of treatment that were not treated then."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -9,9 +8,7 @@ import pandas as pd
 
 from cqox_assets.errors import CatalogError, CqoxError
 from cqox_assets.measures import Diagnostic
-from cqox_assets.numerics.bootstrap import resampled_ratios
 from cqox_assets.numerics.group_time import joint_p_value, simultaneous_quantile
-from cqox_assets.numerics.inference import draws_effect, wald
 from cqox_assets.numerics.matched_sets import (
     Contributions,
     MatchedSets,
@@ -23,6 +20,7 @@ from cqox_assets.numerics.matched_sets import (
 from cqox_assets.numerics.panel import PanelError
 from cqox_assets.numerics.panel_effects import band_table
 from cqox_assets.numerics.sample import TooFewRowsError
+from cqox_assets.numerics.set_effects import SetInference, balance_of_sets, set_sizes, sets_table
 from cqox_assets.numerics.set_refinement import (
     complete_in_window,
     filled,
@@ -31,7 +29,7 @@ from cqox_assets.numerics.set_refinement import (
     weigh_by_propensity,
 )
 from cqox_assets.numerics.unit_history import History, read_history
-from cqox_assets.result import Effect, EffectEstimate, Estimand, Refusal
+from cqox_assets.result import EffectEstimate, Estimand, Refusal
 from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study, TreatmentKind
 
@@ -160,7 +158,7 @@ def run(study: Study, params: PanelMatchingParams, context: Context) -> EffectEs
     _check_matched(sets, plan)
     sets, treated, control, names = _refined(history, sets, plan, params)
     _check_matched(sets, plan)
-    return _report(study, history, sets, plan, params, _balance(history, sets, treated, control, names))
+    return _report(study, history, sets, plan, params, balance_of_sets(history, sets, treated, control, names))
 
 
 def _plan(history: History, study: Study, params: PanelMatchingParams) -> _Plan:
@@ -233,8 +231,8 @@ def _refined(
         used = columns if params.outcome_lags else columns[:, :-1]
         window = range(-plan.lag, max(plan.required) + 1)
         every = tuple(dict.fromkeys((*lags, *params.outcome_lags)))
-        fine = [complete_in_window(history, rows, used, every, window) for rows in (sets.treated, sets.control)]
-        sets = sets.keep(*fine)
+        whole = [complete_in_window(history, rows, used, every, window) for rows in (sets.treated, sets.control)]
+        sets = sets.keep(*whole)
     treated, control = values(sets.treated), values(sets.control)
     if params.missing_covariates != "match_missing" and plan.refinement != "none":
         sets, fine = _complete(sets, treated, control)
@@ -247,7 +245,7 @@ def _refined(
     if plan.refinement == "ps_weighting":
         _check_rows(full)
         return weigh_by_propensity(sets, one, zero, weight), treated, control, names
-    metric = params.mahalanobis_covariance
+    metric: str = params.mahalanobis_covariance
     if plan.refinement == "ps_matching":
         _check_rows(full)
         score = fit_propensity(one, zero, weight).probability[:, None]
@@ -272,88 +270,27 @@ def _check_rows(design: np.ndarray) -> None:
         )
 
 
-def _balance(
-    history: History, sets: MatchedSets, treated: np.ndarray, control: np.ndarray, names: list[str]
-) -> pd.DataFrame:
-    """Return absolute standardised differences per covariate and lag: in the sets unrefined, and as refined.
-
-    Both are means over treated observations minus the weighted controls', over the pooled SD of the sets.
-    """
-    mass = history.weight[history.unit[sets.treated]]
-    plain = replace(sets, base=history.weight[history.unit[sets.control]], source=None, target=None, share=None)
-    rows = []
-    for k, name in enumerate(names):
-        seen, there = ~np.isnan(treated[:, k]), ~np.isnan(control[:, k])
-        one, zero = np.nan_to_num(treated[:, k]), np.nan_to_num(control[:, k])
-        if min(seen.sum(), there.sum()) < 2:
-            continue
-        spread = np.sqrt((one[seen].var(ddof=1) + zero[there].var(ddof=1)) / 2)
-        found = []
-        for item in (plain, sets):
-            a, b = item.totals(mass, seen, there)
-            gap = abs(float((a @ one - b @ zero) / a.sum())) if a.sum() > 0 else 0.0
-            found.append(gap / spread if spread > 0 else (0.0 if gap < 1e-12 else np.inf))
-        rows.append({"covariate": name, "before": found[0], "after": found[1]})
-    return pd.DataFrame(rows, columns=["covariate", "before", "after"])
-
-
-class _Inference:
-    """Turns contributions of clusters into effects, by draws or in closed form."""
-
-    def __init__(self, study: Study, params: PanelMatchingParams, history: History) -> None:
-        self.params, self.contrast = params, _contrast(study)
-        self.df = float(history.panel.cluster.max()) if history.panel.clustered else None
-        self.percentile = params.inference != "analytic"
-        self.held = params.se != "influence"
-        self.by_draws = self.percentile or params.se == "bootstrap"
-
-    def draws(self, parts: Contributions) -> np.ndarray:
-        return resampled_ratios(parts.numerator, parts.denominator, self.params.draws, self.params.seed)
-
-    def effects(self, parts: Contributions, places: Sequence[dict[str, object]]) -> list[Effect]:
-        """Return one effect per column of the contributions."""
-        drawn = self.draws(parts) if self.by_draws else None
-        influence = parts.influence(conditional=self.params.se == "conditional")
-        errors = np.sqrt((influence**2).sum(axis=0)) if drawn is None else drawn.std(axis=0, ddof=1)
-        facts = {"estimand": Estimand.ATT, "contrast": self.contrast, "level": self.params.level}
-        found = []
-        for k, (value, place) in enumerate(zip(parts.estimate, places, strict=True)):
-            if self.percentile and drawn is not None:
-                found.append(draws_effect(float(value), drawn[:, k], at=place, **facts))  # type: ignore[arg-type]
-            else:
-                found.append(wald(float(value), float(errors[k]), df=self.df, at=place, **facts))  # type: ignore[arg-type]
-        return found
-
-    def words(self, history: History) -> str:
-        what = "clusters" if history.panel.clustered else "units"
-        if self.by_draws:
-            kind = "percentile bootstrap" if self.percentile else "block bootstrap"
-            return f"{kind} of {what} with the matches held, {self.params.draws} draws"
-        kind = "influence functions" if not self.held else f"closed form with the weights held, {self.params.se}"
-        return f"{kind}, clustered by {'cluster' if history.panel.clustered else 'unit'}"
-
-
 def _report(
     study: Study, history: History, sets: MatchedSets, plan: _Plan, params: PanelMatchingParams, balance: pd.DataFrame
 ) -> EffectEstimate | Refusal:
-    cluster, inference = history.panel.cluster, _Inference(study, params, history)
+    cluster, inference = history.panel.cluster, SetInference(history, _contrast(study), params, params.se)
     parts, there = weighted_changes(history, sets, plan.leads, cluster, held=inference.held)
     leads = [lead for lead, found in zip(plan.leads, there, strict=True) if found]
     shared = Contributions(
         np.column_stack([parts.numerator.mean(axis=1), parts.numerator]),
         np.column_stack([parts.denominator[:, 0], parts.denominator]),
     )
-    effects = inference.effects(shared, [{}, *({"lead": lead} for lead in leads)])
+    effects = inference.effects(shared, [dict[str, object](), *({"lead": lead} for lead in leads)])
     if params.headline == "first" or len(leads) == 1:
         effects = [replace(effects[1], at={"lead": leads[0]} if len(leads) > 1 else {}), *effects[2:]]
     placebo, seen = weighted_changes(history, sets, range(-plan.lag, -1), cluster, held=inference.held)
     before = [lead for lead, found in zip(range(-plan.lag, -1), seen, strict=True) if found]
     events = _events(inference, parts, leads, placebo, before)
-    matched = _sets_table(history, sets)
+    matched = sets_table(history, sets)
     outcome = SPEC.estimate(
         _sample(study, sets), effects, inference=inference.words(history),
         diagnostics=_diagnostics(study, history, sets, balance, placebo),
-        tables={"event_study": events, "matched_sets": matched, "set_sizes": _sizes(matched), "balance": balance},
+        tables={"event_study": events, "matched_sets": matched, "set_sizes": set_sizes(matched), "balance": balance},
         notices=[*plan.notices, _refinement_words(plan, params)], dropped=history.panel.dropped,
     )  # fmt: skip
     # Clusters without a matched observation are resampled, too, so all of them count.
@@ -371,7 +308,7 @@ def _refinement_words(plan: _Plan, params: PanelMatchingParams) -> str:
 
 
 def _events(
-    inference: _Inference, parts: Contributions, leads: list[int], placebo: Contributions, before: list[int]
+    inference: SetInference, parts: Contributions, leads: list[int], placebo: Contributions, before: list[int]
 ) -> pd.DataFrame:
     both = Contributions(
         np.column_stack([placebo.numerator, parts.numerator]), np.column_stack([placebo.denominator, parts.denominator])
@@ -380,26 +317,6 @@ def _events(
     params = inference.params
     quantile = simultaneous_quantile(both.influence(), params.level, params.draws, params.seed)
     return band_table(list(zip(map(float, (*before, *leads)), effects, strict=True)), quantile)
-
-
-def _sets_table(history: History, sets: MatchedSets) -> pd.DataFrame:
-    """Return one row per treated observation: unit, time, controls, and how many of equal weight they are worth."""
-    count, worth = sets.sizes()
-    first = history.panel.periods[0]
-    return pd.DataFrame(
-        {
-            "unit": history.panel.labels[history.unit[sets.treated]].astype(str),
-            "time": first + history.step[sets.treated] * history.width,
-            "controls": count,
-            "effective_controls": worth,
-        }
-    )
-
-
-def _sizes(matched: pd.DataFrame) -> pd.DataFrame:
-    """Return how many treated observations have how many controls."""
-    values, counts = np.unique(matched["controls"], return_counts=True)
-    return pd.DataFrame({"controls": values, "treated_observations": counts})
 
 
 def _sample(study: Study, sets: MatchedSets) -> Study:
@@ -422,7 +339,7 @@ def _diagnostics(
         pretrend = SPEC.judge(study, "pretrend_p", test[1], words)
     share = len(sets.treated) / sets.onsets
     found = f"{len(sets.treated)} of {sets.onsets} treated observations have a control"
-    largest = None if balance.empty else balance.loc[balance["after"].idxmax()]
+    largest = None if balance.empty else balance.iloc[int(balance["after"].to_numpy().argmax())]
     imbalance = SPEC.judge(
         study, "adjusted_smd", None if largest is None else float(largest["after"]),
         "there are no covariates to compare" if largest is None

@@ -12,6 +12,7 @@ from cqox_assets.errors import CatalogError
 from cqox_assets.measures import Diagnostic
 from cqox_assets.numerics.inference import influence_std_error, wald
 from cqox_assets.numerics.linear import LinearFit, dropped_names, independent_columns, with_constant
+from cqox_assets.numerics.replicates import per_arm_contrast
 from cqox_assets.numerics.sample import (
     TooFewRowsError,
     check_arms,
@@ -23,7 +24,7 @@ from cqox_assets.numerics.sample import (
     words_of,
 )
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example, Replicates
 from cqox_assets.study import Role, Study
 
 _SUPERPOPULATION = "HC0_superpopulation"
@@ -131,6 +132,8 @@ def _check_rows(covariates: np.ndarray, treated: np.ndarray, weights: np.ndarray
     counted = np.ones(len(treated), dtype=bool) if weights is None else weights > 0
     for arm in (0, 1):
         rows = counted & (treated == arm)
+        if rows.sum() > 1 + covariates.shape[1]:
+            continue
         columns = len(independent_columns(with_constant(covariates[rows])))
         if rows.sum() <= columns:
             raise TooFewRowsError(
@@ -163,7 +166,7 @@ def _population_variance(
 ) -> tuple[float, str, list[str]]:
     """Return the variance from the influence of residuals and of the target's covariates, which need not be apart."""
     n, notices = len(target), []
-    rest = fit.influence()[:, position]
+    rest = n * fit.weights * fit.residuals * (fit.design @ fit.bread[:, position])
     if cluster is None:
         room = 1 - fit.leverage()
         if room.min() < _LEVERAGE_ONE:
@@ -198,12 +201,20 @@ def _unit_effects(fit: LinearFit, names: list[str], centred: np.ndarray, term: i
     return pd.DataFrame({"effect": full[term] + centred @ full[term + 1 :]})
 
 
+def replicates(study: Study, params: RegressionAdjustmentParams) -> Replicates | None:
+    """Return the effect for resampling: the fully interacted regression is one regression per arm."""
+    treated = study.column(Role.TREATMENT)
+    target = treated if SPEC.estimand(params) == Estimand.ATT else np.ones(len(treated))
+    return per_arm_contrast(study.matrix(), treated, study.column(Role.OUTCOME), study.weights(), target)
+
+
 SPEC = EstimatorSpec(
     name="regression_adjustment",
     title="Regression adjustment (interacted)",
     family="adjustment",
     estimands=(Estimand.ATE, Estimand.ATT),
     run=run,
+    replicates=replicates,
     aliases=("RA", "regression_adjustment_lin2013"),
     invariances=("row_order", "affine_outcome", "relabelled_arms", "duplicated_rows"),
     assumptions=("unconfoundedness", "outcome_model", "no_interference", "consistency"),

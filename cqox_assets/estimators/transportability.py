@@ -114,10 +114,10 @@ def run(study: Study, params: TransportabilityParams, context: Context) -> Effec
         "comparison": _comparison(data, effect.estimate, effect.std_error, cluster),
         **_weight_tables(data, weights),
     }  # fmt: skip
-    how = {"m_estimation": "stacked estimating equations", "influence": "influence function, models as known"}
+    how = "stacked estimating equations" if params.se == "m_estimation" else "influence function, models as known"
     return SPEC.estimate(
         study, [effect],
-        inference=f"{_WORDS[params.method]}, {params.mode}; {how[params.se]}" + (", clustered" if cluster is not None else ""),
+        inference=f"{_WORDS[params.method]}, {params.mode}; {how}" + (", clustered" if cluster is not None else ""),
         diagnostics=_diagnostics(study, data, weights, balance), tables=tables,
         notices=[*_notices(study, params, data, weights), *collinear_notice(list(dropped))],
         effective_size=None if weights is None else effective_size(weights.selection[data.studied]),

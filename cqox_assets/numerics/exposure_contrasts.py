@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cqox_assets.numerics.exposure import Reach
+from cqox_assets.numerics.exposure import Reach, distinct
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def design_p(reach: Reach, treated: np.ndarray, *, known: bool) -> tuple[float |
         found.append((z, f"{int((rest + chance).sum())} treated where {chance.sum():.1f} are expected"))
     one, other = np.repeat(reach.own, np.diff(reach.start)), reach.block
     low, high = np.minimum(one, other), np.maximum(one, other)
-    key = np.unique((low * len(chance) + high)[low != high])
+    key = distinct((low * len(chance) + high)[low != high])
     low, high = key // len(chance), key % len(chance)
     spread = float(np.sum(variance[low] * variance[high]))
     if spread > 0:

@@ -12,7 +12,7 @@ from cqox_assets.numerics.forest_rows import ForestRows
 from cqox_assets.numerics.threads import workers_for
 
 if TYPE_CHECKING:
-    from cqox_assets.numerics.forest_kernels import Trees
+    from cqox_assets.numerics.forest_kernels import Rule, Sample, Trees
 
 _BLOCK = 4096
 _DEPTHS = 4
@@ -29,8 +29,9 @@ class ForestSettings:
         has not seen it.
     trees : int
         Trees per half-sample, at least 2.
-    min_leaf : int
-        Rows that a leaf must keep, among those that choose the cuts and among those that fill the leaves.
+    min_leaf : int, optional
+        Rows that a leaf must keep, among those that choose the cuts and among those that fill the leaves; see
+        :func:`rows_per_leaf`.
     tries : int, optional
         Covariates tried at each cut; min(p, sqrt(p) + 20) by default.
     balance : float
@@ -45,7 +46,7 @@ class ForestSettings:
 
     pairs: int = 50
     trees: int = 4
-    min_leaf: int = 5
+    min_leaf: int | None = None
     tries: int | None = None
     balance: float = 0.05
     rows: int | None = None
@@ -65,7 +66,7 @@ class ForestFit:
         Share of each covariate in the cuts, those of depth k counted 1/(k + 1)^2 times.
     linear_share : float
         Share of the trees that grew on what a linear effect left over, 0 to 1.
-    rows_per_tree : int
+    rows_per_tree, rows_per_leaf : int
     """
 
     effect: np.ndarray
@@ -73,25 +74,23 @@ class ForestFit:
     splits: np.ndarray
     linear_share: float
     rows_per_tree: int
-
-
-@dataclass
-class _Kind:
-    """Trees of one kind, and what they say of every row."""
-
-    trees: "Trees"
-    coef: np.ndarray
-    theta: np.ndarray
-    noise: np.ndarray
-    parts: np.ndarray
+    rows_per_leaf: int
 
 
 def rows_per_tree(rows: int) -> int:
-    """Return how many rows a tree is grown on: all of a half-sample up to 5,000 rows, then ever smaller shares.
+    """Return how many rows a tree is grown on: a half-sample up to 5,000 rows, then an ever smaller share.
 
-    Half of them choose the cuts, half fill the leaves.
+    Half of them choose the cuts, half fill the leaves. 2,500 for 10,000 rows, 11,000 for 100,000, 50,000 for a million.
     """
-    return min(rows // 2, max(2500, int(25 * rows**0.5)))
+    return max(min(rows // 2, 2500), int(2500 * (rows / 10_000) ** 0.65) if rows > 10_000 else 0)
+
+
+def rows_per_leaf(tree_rows: int) -> int:
+    """Return the least rows of a leaf: 5, and more in trees of more than 2,500 rows.
+
+    The noise of a leaf falls with its rows, its bias with its share of the tree: large trees can have less of both.
+    """
+    return max(5, int(5 * (tree_rows / 2500) ** 0.8))
 
 
 def fit_forest(
@@ -126,50 +125,135 @@ def fit_forest(
     neighbourhood's mean, which standard errors do not show; the linear part takes most of that bias away (after
     Friedberg et al. 2021, doi:10.1080/10618600.2020.1831930).
     """
-    from cqox_assets.numerics.forest_kernels import Rows, Rule, Trees, grow_trees, start_of
-
-    settings = settings or ForestSettings()
     rows = ForestRows.of(x, t, y, weight, cluster)
     scale = _size_of(rows.y, rows.weight)
     rows.y[:] /= scale
-    size = settings.rows or rows_per_tree(int((rows.weight > 0).sum()))
-    data = Rows(rows.codes, rows.t, rows.y, rows.weight)
-    line = LinearPart.of(rows) if settings.linear == "auto" and settings.trees >= 4 else None
-    unseen = np.zeros((len(t), settings.pairs), np.uint8)
-    used = np.zeros((settings.pairs, _DEPTHS, x.shape[1]), np.int64)
-    counts = [settings.trees] if line is None else [settings.trees - settings.trees // 2, settings.trees // 2]
-    kinds = [_empty(rows, settings, trees, size, linear=place == 1) for place, trees in enumerate(counts)]
-    p = x.shape[1]
-    rule = Rule(size, min(p, settings.tries or int(np.sqrt(p)) + 20), settings.min_leaf, settings.balance)
-
-    def grow(pair: int) -> None:
-        # Every part has random numbers of its own: what one half-sample holds changes nothing in the other.
-        seed, part = settings.seed % 2**62, 5 * pair
-        halves = _halves(rows, start_of(seed, part), unseen[:, pair])
-        if line is not None:
-            kinds[1].coef[pair] = line.fit(halves)
-        for g, half in enumerate(halves):
-            for place, kind in enumerate(kinds, start=1):
-                state, trees = start_of(seed, part + 2 * g + place), Trees(*(array[pair, g] for array in kind.trees))
-                grow_trees(
-                    data, rows.line, kind.coef[pair, g], half, rows.starts, rows.stops, rule, state, trees, used[pair]
-                )
-
-    def walk(first: int) -> None:
-        _walk(rows, kinds, unseen, first, min(first + _BLOCK, len(t)))
-
+    forest = _Forest.planted(rows, settings or ForestSettings())
     workers = workers_for(len(t))
-    _each(grow, range(settings.pairs), workers)
-    _each(walk, range(0, len(t), _BLOCK), workers)
-    effect, variance, share = _mixed(rows, kinds, settings.pairs)
-    counted = (used.sum(axis=0) / np.arange(1, _DEPTHS + 1)[:, None] ** 2).sum(axis=0)
+    _each(forest.grow, range(forest.settings.pairs), workers)
+    _each(forest.walk, range(0, len(t), _BLOCK), workers)
+    effect, variance, share = forest.mixed()
+    depths = np.arange(1, _DEPTHS + 1)[:, None]
+    counted = (forest.used.sum(axis=0) / depths**2).sum(axis=0)
     return ForestFit(
-        rows.restored(effect * scale),
-        rows.restored(np.sqrt(variance) * scale),
-        counted / max(counted.sum(), 1e-300),
-        share,
-        size,
+        effect=rows.restored(effect * scale),
+        std_error=rows.restored(np.sqrt(variance) * scale),
+        splits=counted / max(counted.sum(), 1e-300),
+        linear_share=share,
+        rows_per_tree=forest.rule.rows,
+        rows_per_leaf=forest.rule.least,
     )
+
+
+@dataclass
+class _Forest:
+    """A forest while it grows.
+
+    Parameters
+    ----------
+    rows, settings : ForestRows, ForestSettings
+    sample, rule : Sample, Rule
+        What the kernels draw from and how.
+    line : LinearPart or None
+        What the trees of the second kind leave out; None if there is one kind of trees.
+    kinds : list of Trees
+        By pair, half-sample and tree.
+    coef : ndarray of shape (pairs, 2, q + 1)
+        Linear effect in each half-sample.
+    unseen : ndarray of uint8, shape (n, pairs)
+        Which half-sample of each pair a row is not in.
+    used : ndarray of int, shape (pairs, depths, p)
+        Cuts by depth and covariate.
+    theta, noise : ndarray of shape (n, kinds)
+        Effect; variance of a half-sample's mean that comes from its number of trees.
+    between : ndarray of shape (n, kinds, kinds)
+        Mean product, over pairs, of how far the half-samples' means lie from the effect.
+    """
+
+    rows: ForestRows
+    settings: ForestSettings
+    sample: "Sample"
+    rule: "Rule"
+    line: LinearPart | None
+    kinds: "list[Trees]"
+    coef: np.ndarray
+    unseen: np.ndarray
+    used: np.ndarray
+    theta: np.ndarray
+    noise: np.ndarray
+    between: np.ndarray
+
+    @classmethod
+    def planted(cls, rows: ForestRows, settings: ForestSettings) -> "_Forest":
+        """Make room for the trees and for what they say."""
+        from cqox_assets.numerics.forest_kernels import Rule
+
+        (n, p), pairs = rows.codes.shape, settings.pairs
+        size = settings.rows or rows_per_tree(int((rows.weight > 0).sum()))
+        least = settings.min_leaf or rows_per_leaf(size)
+        line = LinearPart.of(rows) if settings.linear == "auto" and settings.trees >= 4 else None
+        trees = [settings.trees] if line is None else [settings.trees - settings.trees // 2, settings.trees // 2]
+        return cls(
+            rows, settings, _sample(rows),
+            Rule(size, min(p, settings.tries or int(np.sqrt(p)) + 20), least, settings.balance), line,
+            [_room((pairs, 2, count), size // (2 * least)) for count in trees],
+            np.zeros((pairs, 2, rows.line.shape[1] + 1)), np.zeros((n, pairs), np.uint8),
+            np.zeros((pairs, _DEPTHS, p), np.int64), np.zeros((n, len(trees))), np.zeros((n, len(trees))),
+            np.zeros((n, len(trees), len(trees))),
+        )  # fmt: skip
+
+    def grow(self, pair: int) -> None:
+        """Draw a pair of half-samples and grow the trees of both.
+
+        Every part has random numbers of its own, so what one half-sample holds changes nothing in the other.
+        """
+        from cqox_assets.numerics.forest_kernels import Trees, grow_trees, halve, start_of
+
+        blocks, seed, part = len(self.rows.starts), self.settings.seed % 2**62, 5 * pair
+        order = halve(blocks, start_of(seed, part))
+        halves = order[: blocks // 2], order[blocks // 2 :]
+        inside = np.ones(blocks, np.uint8)
+        inside[halves[1]] = 0
+        self.unseen[:, pair] = inside[self.rows.block]
+        if self.line is not None:
+            self.coef[pair] = self.line.fit(halves)
+        for g, half in enumerate(halves):
+            for place, kind in enumerate(self.kinds):
+                coef = self.coef[pair, g] if place else np.zeros(0)
+                state, trees = start_of(seed, part + 2 * g + place + 1), Trees(*(array[pair, g] for array in kind))
+                grow_trees(self.sample, coef, half, self.rule, state, trees, self.used[pair])
+
+    def walk(self, first: int) -> None:
+        """Average the trees at a block of rows; the linear part is added back."""
+        from cqox_assets.numerics.forest_walk import average
+
+        here = slice(first, min(first + _BLOCK, len(self.rows.t)))
+        unseen, count = self.unseen[here], here.stop - here.start
+        parts = np.zeros((len(self.kinds), count, unseen.shape[1]))
+        for place, kind in enumerate(self.kinds):
+            theta, noise = np.zeros(count), np.zeros(count)
+            average(self.rows.codes[here], unseen, kind, theta, noise, parts[place])
+            if place:
+                line = np.column_stack([np.ones(count), self.rows.line[here]])
+                both = [line @ self.coef[:, g].T for g in (0, 1)]
+                effect = np.where(unseen == 0, both[0], both[1])
+                theta += effect.mean(axis=1)
+                parts[place] += effect - effect.mean(axis=1, keepdims=True)
+            self.theta[here, place], self.noise[here, place] = theta, noise
+        self.between[here] = np.einsum("ark,brk->rab", parts, parts) / unseen.shape[1]
+
+    def mixed(self) -> tuple[np.ndarray, np.ndarray, float]:
+        """Return effects, their variance and the share of the second kind: the one with the least R-loss."""
+        rows, shares = self.rows, np.ones(1)
+        if len(self.kinds) == 2:
+            gap = rows.t * (self.theta[:, 1] - self.theta[:, 0])
+            size = float(rows.weight @ gap**2)
+            left = rows.y - rows.t * self.theta[:, 0]
+            second = float(np.clip((rows.weight * gap) @ left / size, 0.0, 1.0)) if size > 0 else 0.0
+            shares = np.array([1 - second, second])
+        between = np.maximum(self.between @ shares @ shares, 0.0)
+        variance = _debiased(between, self.noise @ shares**2, self.settings.pairs)
+        return self.theta @ shares, variance, float(shares[1:].sum())
 
 
 def _size_of(y: np.ndarray, weight: np.ndarray) -> float:
@@ -178,61 +262,26 @@ def _size_of(y: np.ndarray, weight: np.ndarray) -> float:
     return peak * float(np.sqrt(np.average((y / peak) ** 2, weights=weight))) or 1.0 if peak > 0 else 1.0
 
 
-def _empty(rows: ForestRows, settings: ForestSettings, trees: int, size: int, *, linear: bool) -> _Kind:
+def _sample(rows: ForestRows) -> "Sample":
+    """Return the rows as trees draw them."""
+    from cqox_assets.numerics.forest_kernels import Sample
+
+    size = rows.stops - rows.starts
+    plain = len(size) == len(rows.t) and bool(size.min() == 1)
+    starts, stops = (np.zeros(0, np.int64), np.zeros(0, np.int64)) if plain else (rows.starts, rows.stops)
+    facts = np.stack([rows.t, rows.y, rows.weight], axis=1)
+    return Sample(rows.codes, facts, rows.line, starts, stops, int(size.max()))
+
+
+def _room(shape: tuple[int, int, int], leaves: int) -> "Trees":
+    """Return room for trees of `shape` (pairs, 2, trees) with about so many leaves each."""
     from cqox_assets.numerics.forest_kernels import MOMENTS, Trees
 
-    largest = int((rows.stops - rows.starts).max())
-    room = 2 * max((size + 2 * largest) // 2 // settings.min_leaf, 1) + 1
-    shape, n = (settings.pairs, 2, trees, room), len(rows.t)
-    grown = Trees(np.zeros(shape, np.int64), np.zeros((*shape, MOMENTS)), np.zeros(shape[:3], np.int64))
-    coef = np.zeros((settings.pairs, 2, rows.line.shape[1] + 1 if linear else 0))
-    return _Kind(grown, coef, np.zeros(n), np.zeros(n), np.zeros((n, settings.pairs)))
+    nodes = 2 * max(leaves, 1) + 1
+    return Trees(np.zeros((*shape, nodes), np.int64), np.zeros((*shape, nodes, MOMENTS)), np.zeros(shape, np.int64))
 
 
-def _halves(rows: ForestRows, state: np.ndarray, unseen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Draw a pair of half-samples of blocks; `unseen` receives the one that each row is not in."""
-    from cqox_assets.numerics.forest_kernels import halve
-
-    blocks = len(rows.starts)
-    order = halve(blocks, state)
-    first, second = order[: blocks // 2], order[blocks // 2 :]
-    inside = np.ones(blocks, np.uint8)
-    inside[second] = 0
-    unseen[:] = inside[rows.block]
-    return first, second
-
-
-def _walk(rows: ForestRows, kinds: list[_Kind], unseen: np.ndarray, first: int, last: int) -> None:
-    """Average the trees at some rows; the linear part is added back."""
-    from cqox_assets.numerics.forest_walk import average
-
-    here = slice(first, last)
-    for kind in kinds:
-        average(rows.codes[here], unseen[here], kind.trees, kind.theta[here], kind.noise[here], kind.parts[here])
-        if kind.coef.shape[2]:
-            line = np.column_stack([np.ones(last - first), rows.line[here]])
-            both = [line @ kind.coef[:, g].T for g in (0, 1)]
-            effect = np.where(unseen[here] == 0, both[0], both[1])
-            kind.theta[here] += effect.mean(axis=1)
-            kind.parts[here] += effect - effect.mean(axis=1, keepdims=True)
-
-
-def _mixed(rows: ForestRows, kinds: list[_Kind], pairs: int) -> tuple[np.ndarray, np.ndarray, float]:
-    """Return effects, their variance and the share of the second kind."""
-    first, share = kinds[0], 0.0
-    effect, parts, noise = first.theta, first.parts, first.noise
-    if len(kinds) == 2:
-        gap = rows.t * (kinds[1].theta - first.theta)
-        size = float(rows.weight @ gap**2)
-        left = rows.y - rows.t * first.theta
-        share = float(np.clip((rows.weight * gap) @ left / size, 0.0, 1.0)) if size > 0 else 0.0
-        effect = (1 - share) * first.theta + share * kinds[1].theta
-        parts = (1 - share) * first.parts + share * kinds[1].parts
-        noise = (1 - share) ** 2 * first.noise + share**2 * kinds[1].noise
-    return effect, _variance(np.einsum("ij,ij->i", parts, parts) / pairs, noise, pairs), share
-
-
-def _variance(between: np.ndarray, noise: np.ndarray, pairs: int) -> np.ndarray:
+def _debiased(between: np.ndarray, noise: np.ndarray, pairs: int) -> np.ndarray:
     """Return the posterior mean of between - noise under a flat prior on positive values, shape (n,)."""
     from scipy.special import erfcx
 

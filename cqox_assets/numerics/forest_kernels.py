@@ -18,6 +18,20 @@ _27, _30, _31 = np.uint64(27), np.uint64(30), np.uint64(31)
 _FEW, _MANY = 100, 400
 
 
+class Sample(NamedTuple):
+    """What trees draw from: bin codes (n, p); centred treatment, outcome and weight (n, 3); blocks of rows.
+
+    `starts` and `stops` (blocks,) are empty where every row is a block; `largest` is the number of rows of a block.
+    """
+
+    codes: np.ndarray
+    facts: np.ndarray
+    line: np.ndarray
+    starts: np.ndarray
+    stops: np.ndarray
+    largest: int
+
+
 class Rows(NamedTuple):
     """What a tree learns from: bin codes (n, p), centred treatment, outcome and weight (n,)."""
 
@@ -267,8 +281,7 @@ def _grow(data: Any, estimating: int, rule: Any, state: np.ndarray, nodes: np.nd
 
 
 @compiled
-def _draw_blocks(half: np.ndarray, starts: np.ndarray, stops: np.ndarray, wanted: int, state: np.ndarray,
-                 rows: np.ndarray) -> Any:  # fmt: skip
+def _draw_blocks(sample: Any, half: np.ndarray, wanted: int, state: np.ndarray, rows: np.ndarray) -> Any:
     """Draw whole blocks until there are `wanted` rows; return how many rows fill leaves, and how many there are."""
     n, drawn, estimating = 0, 0, -1
     while n < wanted and drawn < len(half):
@@ -277,51 +290,60 @@ def _draw_blocks(half: np.ndarray, starts: np.ndarray, stops: np.ndarray, wanted
         half[j] = half[drawn]
         half[drawn] = b
         drawn += 1
-        for i in range(starts[b], stops[b]):
-            rows[n] = i
+        if len(sample.starts) == 0:
+            rows[n] = b
             n += 1
+        else:
+            for i in range(sample.starts[b], sample.stops[b]):
+                rows[n] = i
+                n += 1
         if estimating < 0 and 2 * n >= wanted:
             estimating = n
     return (n if estimating < 0 else estimating), n
 
 
 @compiled
-def grow_trees(data: Any, line: np.ndarray, coef: np.ndarray, half: np.ndarray, starts: np.ndarray,
-               stops: np.ndarray, rule: Any, state: np.ndarray, trees: Any, used: np.ndarray) -> Any:  # fmt: skip
+def _rows_in(sample: Any, half: np.ndarray) -> Any:
+    if len(sample.starts) == 0:
+        return len(half)
+    total = 0
+    for b in half:
+        total += sample.stops[b] - sample.starts[b]
+    return total
+
+
+@compiled
+def grow_trees(sample: Any, coef: np.ndarray, half: np.ndarray, rule: Any, state: np.ndarray, trees: Any,
+               used: np.ndarray) -> Any:  # fmt: skip
     """Grow the trees of one half-sample.
 
     Parameters
     ----------
-    data : Rows
-    line, coef : ndarray of shape (n, q), (q + 1,)
-        Effect along `line`, constant first, that is taken off the outcome beforehand; an empty `coef` is none.
+    sample : Sample
+    coef : ndarray of shape (q + 1,)
+        Effect along the line, constant first, that is taken off the outcome beforehand; empty is none.
     half : ndarray of int
         Blocks of the half-sample; they are shuffled.
-    starts, stops : ndarray of int, shape (blocks,)
     rule : Rule
     state : ndarray of shape (1,)
     trees : Trees
         Filled, one after the other.
     used : ndarray of int, shape (depths, p)
     """
-    p, room, wanted = data.codes.shape[1], 0, 0
-    for b in half:
-        room = max(room, stops[b] - starts[b])
-        wanted += stops[b] - starts[b]
-    wanted = min(wanted, rule.rows)
-    room += wanted
+    p, wanted = sample.codes.shape[1], min(_rows_in(sample, half), rule.rows)
+    room = wanted + sample.largest
     rows = np.empty(room, np.int64)
     codes, t, y, w = np.empty((room, p), np.uint8), np.empty(room), np.empty(room), np.empty(room)
     for tree in range(len(trees.nodes)):
-        estimating, n = _draw_blocks(half, starts, stops, wanted, state, rows)
+        estimating, n = _draw_blocks(sample, half, wanted, state, rows)
         for k in range(n):
             i = rows[k]
-            codes[k] = data.codes[i]
-            t[k], y[k], w[k] = data.t[i], data.y[i], data.w[i]
+            codes[k] = sample.codes[i]
+            t[k], y[k], w[k] = sample.facts[i, 0], sample.facts[i, 1], sample.facts[i, 2]
             if len(coef):
                 effect = coef[0]
-                for j in range(line.shape[1]):
-                    effect += coef[j + 1] * line[i, j]
+                for j in range(sample.line.shape[1]):
+                    effect += coef[j + 1] * sample.line[i, j]
                 y[k] -= t[k] * effect
         part = Rows(codes[:n], t[:n], y[:n], w[:n])
         trees.levels[tree] = _grow(part, estimating, rule, state, trees.nodes[tree], trees.leaves[tree], used)

@@ -48,46 +48,43 @@ class LinearPart:
 
     Parameters
     ----------
-    design : ndarray of shape (n, q + 2)
-        Columns that the effect is fitted to, constant first, and last the outcome.
+    rows : ForestRows
     penalty : float
         Per row; the constant is free.
     """
 
     rows: ForestRows
-    design: np.ndarray
     penalty: float
 
     @classmethod
     def of(cls, rows: ForestRows) -> "LinearPart | None":
         """Choose the penalty; None where no linear effect is better than a constant one."""
         penalty = choose_penalty(rows)
-        if penalty is None:
-            return None
-        design = np.column_stack([np.ones(len(rows.t)), rows.line, np.zeros(len(rows.t))])
-        design *= (np.sqrt(rows.weight) * rows.t)[:, None]
-        design[:, -1] = np.sqrt(rows.weight) * rows.y
-        return cls(rows, design, penalty)
+        return None if penalty is None else cls(rows, penalty)
 
     @cached_property
     def total(self) -> np.ndarray:
         """Moments of all rows."""
-        return np.asarray(self.design.T @ self.design)
+        return self._moments(np.arange(len(self.rows.starts)))[0]
 
     def fit(self, halves: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
         """Return constant and slopes in the blocks of each half-sample, shape (2, q + 1).
 
-        At most about 20,000 rows of each are used: beyond, slopes are known far better than what the trees add.
+        At most about 20,000 blocks of each are used: beyond, slopes are known far better than what the trees add.
         """
-        if len(self.design) > 2 * _ROWS:
+        if len(self.rows.t) > 2 * _ROWS:
             return np.stack([self._solve(*self._moments(half)) for half in halves])
         first, count = self._moments(halves[0])
         counted = int((self.rows.stops - self.rows.starts).sum())
         return np.stack([self._solve(first, count), self._solve(self.total - first, counted - count)])
 
     def _moments(self, half: np.ndarray) -> tuple[np.ndarray, int]:
-        chosen = self.rows.rows_in(half[:: max(1, len(half) // _ROWS)])[: 2 * _ROWS]
-        part = self.design[chosen]
+        rows, step = self.rows, max(1, len(half) // _ROWS)
+        chosen = rows.rows_in(half[::step])[: 2 * _ROWS]
+        part = np.column_stack([np.ones(len(chosen)), rows.line[chosen], np.zeros(len(chosen))])
+        root = np.sqrt(rows.weight[chosen])
+        part *= (root * rows.t[chosen])[:, None]
+        part[:, -1] = root * rows.y[chosen]
         return part.T @ part, len(chosen)
 
     def _solve(self, moments: np.ndarray, count: int) -> np.ndarray:

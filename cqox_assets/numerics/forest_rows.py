@@ -71,8 +71,10 @@ def _content_order(
     from cqox_assets.numerics.forest_kernels import hash_rows
 
     content = hash_rows(np.ascontiguousarray(x + 0.0).view(np.uint64))
-    if cluster is None and weight.min() > 0 and len(np.unique(content)) == len(content):
-        return np.asarray(np.argsort(content))
+    if cluster is None:
+        order = np.argsort(content)
+        if np.all(np.diff(content[order]) > 0):
+            return np.asarray(order)
     group = np.zeros(len(t)) if cluster is None else cluster
     # The absolute outcome comes first: it is the same when the outcome is measured in the other direction.
     lone = np.zeros(len(t)) if cluster is None else weight <= 0
@@ -100,9 +102,9 @@ def bin_codes(x: np.ndarray, bins: int = 64) -> np.ndarray:
 
 def _standardised(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Return the covariates that vary with weighted mean 0 and variance 1, cut at three, shape (n, q)."""
-    low, high = x.min(axis=0), x.max(axis=0)
-    x = x[:, high > low]
+    varies = x.max(axis=0) > x.min(axis=0)
     share = weight / weight.sum()
-    centre = share @ x
-    spread = np.sqrt(share @ (x - centre) ** 2)
-    return np.asarray(np.clip((x - centre) / np.where(spread > 0, spread, 1.0), -_FAR, _FAR))
+    line = x[:, varies] - (share @ x)[varies]
+    spread = np.sqrt(np.einsum("i,ij,ij->j", share, line, line))
+    line /= np.where(spread > 0, spread, 1.0)
+    return np.asarray(np.clip(line, -_FAR, _FAR, out=line))

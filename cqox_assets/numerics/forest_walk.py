@@ -15,9 +15,14 @@ def _leaves(codes: np.ndarray, nodes: np.ndarray, unseen: np.ndarray, tree: int,
     """Walk one tree per row, level by level so that rows do not wait for one another; `place` receives the leaves."""
     place[: len(codes)] = 0
     for _ in range(levels):
+        moved = 0
         for r in range(len(codes)):
             packed = nodes[unseen[r], tree, place[r]]
-            place[r] = (packed >> 32) + (codes[r, (packed >> 8) & 0xFFFFFF] > (packed & 0xFF))
+            after = (packed >> 32) + (codes[r, (packed >> 8) & 0xFFFFFF] > (packed & 0xFF))
+            moved |= after ^ place[r]
+            place[r] = after
+        if moved == 0:
+            break
 
 
 @compiled

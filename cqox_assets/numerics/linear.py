@@ -163,10 +163,16 @@ class LinearFit:
         factor = groups / (groups - 1) * (n - 1) / (n - k) if kind == "CR1" else 1.0
         return np.asarray(self.bread @ (sums.T @ sums) @ self.bread * factor)
 
-    def influence(self) -> np.ndarray:
-        """Return the influence of each row on the coefficients, shape (n, k)."""
+    def influence(self, direction: np.ndarray | None = None) -> np.ndarray:
+        """Return the influence of each row on the coefficients, shape (n, k).
+
+        With a direction of shape (k,), that on the combination of coefficients, shape (n,).
+        """
+        size = len(self.residuals) * self.weights * self.residuals
+        if direction is not None:
+            return np.asarray(size * (self.design @ (self.bread @ direction)))
         influence = self.design @ self.bread
-        influence *= (len(self.residuals) * self.weights * self.residuals)[:, None]
+        influence *= size[:, None]
         return np.asarray(influence)
 
 

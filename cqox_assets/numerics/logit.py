@@ -31,8 +31,8 @@ class LogitFit:
     bread : ndarray of shape (k, k)
         Inverse of the information matrix.
     design : ndarray of shape (n, k)
-    scores : ndarray of shape (n, k)
-        Weighted score of each row.
+    residuals : ndarray of shape (n,)
+        Weighted y - probability; times the design they are the scores.
     kept : ndarray of int
         Columns of the passed design that are no linear combination of earlier ones.
     """
@@ -42,12 +42,20 @@ class LogitFit:
     linear: np.ndarray
     bread: np.ndarray
     design: np.ndarray
-    scores: np.ndarray
+    residuals: np.ndarray
     kept: np.ndarray
 
-    def influence(self) -> np.ndarray:
-        """Return the influence of each row on the coefficients, shape (n, k)."""
-        return np.asarray(len(self.linear) * self.scores @ self.bread)
+    def influence(self, direction: np.ndarray | None = None) -> np.ndarray:
+        """Return the influence of each row on the coefficients, shape (n, k).
+
+        With a direction of shape (k,), that on the combination of coefficients, shape (n,).
+        """
+        size = len(self.residuals) * self.residuals
+        if direction is not None:
+            return np.asarray(size * (self.design @ (self.bread @ direction)))
+        influence = self.design @ self.bread
+        influence *= size[:, None]
+        return np.asarray(influence)
 
     def predict(self, design: np.ndarray) -> np.ndarray:
         """Return probabilities for new rows of the passed design, shape (m,)."""
@@ -111,8 +119,7 @@ def fit_logit(
     transform = np.diag(1 / scale)
     transform[0, 1:] = -centre[1:] / scale[1:]
     bread = transform @ np.linalg.inv(information) @ transform.T
-    scores = x * (weight * (outcome - probability))[:, None]
-    return LogitFit(slopes, probability, linear, bread, x, scores, kept)
+    return LogitFit(slopes, probability, linear, bread, x, weight * (outcome - probability), kept)
 
 
 def _newton(

@@ -137,7 +137,7 @@ def _nearest(own: np.ndarray, other: np.ndarray, size: int) -> tuple[np.ndarray,
     from scipy.spatial import cKDTree
 
     tree = cKDTree(other)
-    distance, found = tree.query(own, k=size + 1)
+    distance, found = map(np.asarray, tree.query(own, k=size + 1))
     edge = distance[:, size - 1]
     tied = distance[:, size] <= edge * (1 + _TIE) + 1e-300
     source, target = np.repeat(np.arange(len(own))[~tied], size), found[~tied][:, :size].ravel()

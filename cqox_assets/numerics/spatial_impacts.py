@@ -65,16 +65,17 @@ def multiplier_of(fit: SpatialFit, matrix: "csr_matrix") -> Multiplier:
 
 @dataclass(frozen=True)
 class Refit:
-    """What a bootstrap repeats: the data, the fit and how it was made."""
+    """What a bootstrap repeats: the data and the fit; `turn` takes coefficients to the units asked for."""
 
     outcome: np.ndarray
     x: np.ndarray
     matrix: "csr_matrix"
     instruments: np.ndarray
     fit: SpatialFit
+    turn: np.ndarray
 
     def resampled(self, pairs: list[tuple[int, int | None]], draws: int, seed: int) -> np.ndarray:
-        """Return impacts of resampled innovations, shape (draws, len(pairs), 3); draws that cannot be fitted are left out.
+        """Return impacts of resampled innovations, shape (draws, len(pairs), 3); draws without a fit are left out.
 
         Parameters
         ----------
@@ -101,7 +102,7 @@ class Refit:
             except SpatialError:
                 continue
             multiplier = self._multiplier(again, window)
-            found.append([multiplier.impacts(own, near, again.coef)[0] for own, near in pairs])
+            found.append([multiplier.impacts(own, near, self.turn @ again.coef)[0] for own, near in pairs])
         return np.array(found)
 
     def _window(self) -> Determinant | None:
@@ -127,9 +128,7 @@ class Refit:
         n, rate = self.matrix.shape[0], float(np.clip(fit.rate, window.low, window.high))
         g = -window.slope(rate) / n
         sums = np.asarray(self.matrix.sum(axis=1)).ravel()
-        near = (
-            1 / (1 - rate)
-            if np.allclose(sums, 1)
-            else float((self.matrix @ solver(self.matrix, rate)(np.ones(n))).mean())
-        )
+        near = 1 / (1 - rate)
+        if not np.allclose(sums, 1):
+            near = float((self.matrix @ solver(self.matrix, rate)(np.ones(n))).mean())
         return Multiplier((1 + rate * g, g, 0.0, 0.0), (1 + rate * near, near, 0.0, 0.0))

@@ -107,15 +107,16 @@ def maximise(profile: Profile, matrix: "csr_matrix", known: Determinant | None =
     )
 
     def loss(rate: float) -> float:
-        return 0.5 * profile.n * np.log(profile.value(rate)) - rough(rate)
+        return float(0.5 * profile.n * np.log(profile.value(rate)) - rough(rate))
 
     found = minimize_scalar(loss, bounds=(-EDGE, EDGE), method="bounded", options={"xatol": 1e-8 if large else 1e-4})
     centre = float(found.x)
     if matrix.shape[0] > _EXACT_BELOW:
         return centre, rough(centre)
     for _ in range(60):
-        half = min(0.02, 0.2 * (1 - abs(centre)) + 1e-4)
-        window = determinant_near(matrix, centre, half, 5)
+        # The larger the map, the closer the start, and the fewer exact values are needed around it.
+        half = min(0.002 if large else 0.02, 0.2 * (1 - abs(centre)) + 1e-4)
+        window = determinant_near(matrix, centre, half, 3 if large else 5)
         rate, value = _solved(profile, window, brentq)
         if window.low < rate < window.high or not -EDGE < rate < EDGE:
             return rate, value
@@ -182,8 +183,9 @@ def fit_lag_ml(
     sigma2 = float(fit.residuals @ fit.residuals) / n
     if brief:
         return SpatialFit("lag", "ml", fit.coef, rate, np.zeros((k + 1, k + 1)), fit.residuals, sigma2)
-    traces = traces_of(matrix, rate)
-    mean = matrix @ solver(matrix, rate)(x @ fit.coef)
+    solve = solver(matrix, rate)
+    traces = traces_of(matrix, rate, solve)
+    mean = matrix @ solve(x @ fit.coef)
     information = np.zeros((k + 2, k + 2))
     information[:k, :k] = x.T @ x / sigma2
     information[:k, k] = information[k, :k] = x.T @ mean / sigma2
@@ -250,7 +252,7 @@ def fit_lag_two_stage(
 def error_profile(outcome: np.ndarray, x: np.ndarray, matrix: "csr_matrix") -> Profile:
     """Return the profile of y = x b + u, u = r W u + e, from a triangular factor of x, W x, y and W y."""
     k = x.shape[1]
-    factor = np.linalg.qr(np.column_stack([x, outcome, matrix @ x, matrix @ outcome]), mode="r")
+    factor = np.asarray(np.linalg.qr(np.column_stack([x, outcome, matrix @ x, matrix @ outcome]), mode="r"))
     xs, ys, wx, wy = factor[:, :k], factor[:, k], factor[:, k + 1 : 2 * k + 1], factor[:, -1]
 
     def parts(rate: float) -> tuple[np.ndarray, np.ndarray]:
@@ -277,7 +279,7 @@ def fit_error_ml(
     found = _filtered(outcome, x, matrix, rate, "ml")
     if brief:
         return found
-    n, k, traces, sigma2 = *x.shape, traces_of(matrix, rate), found.sigma2
+    (n, k), traces, sigma2 = x.shape, traces_of(matrix, rate), found.sigma2
     block = np.array([[traces.gg + traces.cross, traces.g / sigma2], [traces.g / sigma2, n / (2 * sigma2**2)]])
     covariance = found.covariance.copy()
     covariance[k, k] = _inverse(block)[0, 0]

@@ -7,7 +7,7 @@ import numpy as np
 
 from cqox_assets.numerics.linear import fit_linear
 from cqox_assets.numerics.spatial_models import SpatialFit
-from cqox_assets.numerics.spatial_traces import solver, traces_of
+from cqox_assets.numerics.spatial_traces import solver
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -102,28 +102,10 @@ def remaining_dependence(fit: SpatialFit, matrix: "csr_matrix") -> SpatialTest:
     e = fit.innovations
     statistic = float(e @ (matrix @ e)) / fit.sigma2
     variance = _spread(matrix)
-    if fit.model == "lag":
-        g = _coupling(matrix, fit.rate)
+    if fit.model == "lag" and fit.traces is not None:
+        g = fit.traces.coupling
         variance += (1 if fit.form == "2sls" else -1) * g**2 * float(fit.covariance[-1, -1])
     return _chi2("remaining_error", statistic**2 / max(variance, 1e-300))
-
-
-def _coupling(matrix: "csr_matrix", rate: float) -> float:
-    """Return tr((W + W') G), G = W (I - rate W)^-1."""
-    if matrix.shape[0] <= 1_000:
-        dense = matrix.toarray()
-        spread = dense @ np.linalg.inv(np.eye(len(dense)) - rate * dense)
-        return float(np.sum((dense + dense.T) * spread.T))
-    # G = W + rate W G and G = W + rate G W: tr(W G) follows from tr(G), and tr(W'G) by probes of what its leading terms leave.
-    traces = traces_of(matrix, rate)
-    own = traces.g / rate if rate != 0 else float(matrix.multiply(matrix.T).sum())
-    from cqox_assets.numerics.spatial_traces import _probes
-
-    probe = _probes(matrix.shape[0])
-    once = matrix @ probe
-    rest = matrix @ solver(matrix, rate)(probe) - once
-    crossed = float(matrix.multiply(matrix).sum()) + float(np.einsum("ij,ij->", once, rest)) / probe.shape[1]
-    return own + crossed
 
 
 def hausman(outcome: np.ndarray, x: np.ndarray, fit: SpatialFit, matrix: "csr_matrix") -> SpatialTest:

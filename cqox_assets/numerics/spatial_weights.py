@@ -102,7 +102,7 @@ def find_neighbours(study: Study, rule: NeighbourRule) -> Neighbours:
 def _labels(study: Study) -> pd.Index:
     if not study.has(Role.UNIT):
         return pd.RangeIndex(len(study))
-    labels = pd.Index(study.frame[study.name(Role.UNIT)])
+    labels: pd.Index = pd.Index(study.frame[study.name(Role.UNIT)])
     if labels.has_duplicates:
         twice = labels[labels.duplicated()][0]
         raise NeighbourError(
@@ -126,48 +126,56 @@ def _from_edges(
         )
     first, second, weight = _columns(edges)
     source, target = _positions(labels, first), _positions(labels, second)
-    known, notices = (source >= 0) & (target >= 0), []
+    known = (source >= 0) & (target >= 0)
+    notices = _strangers(first, second, source, target)
+    loops = known & (source == target)
+    if loops.any():
+        one = first[loops].iloc[0]
+        notices.append(f"{int(loops.sum())} edges from a unit to itself, such as '{one}', do not count")
+    used = known & ~loops
+    i, j, w = source[used], target[used], weight[used]
+    if not directed:
+        i, j, w = np.concatenate([i, j]), np.concatenate([j, i]), np.concatenate([w, w])
+    place = _once(labels, i, j, w)
+    if directed and len(place) < len(i):
+        notices.append(f"{len(i) - len(place)} edges that are listed again count once")
+    matrix = coo_matrix((w[place], (i[place], j[place])), (len(labels), len(labels))).tocsr()
+    return matrix, "neighbours from the side table edges", notices
+
+
+def _strangers(first: pd.Series, second: pd.Series, source: np.ndarray, target: np.ndarray) -> list[str]:
+    """Return what to say of edges that name no unit; refuse if hardly any edge names two."""
+    known = (source >= 0) & (target >= 0)
+    if len(known) and known.all():
+        return []
+    named = [*first[source < 0][:1], *second[target < 0][:1]]
     if not known.any() or known.mean() < _LEAST_KNOWN:
-        named = first[source < 0] if (source < 0).any() else second[target < 0]
-        example = f", such as '{named.iloc[0]}'" if len(named) else ""
+        example = f", such as '{named[0]}'" if named else ""
         raise NeighbourError(
             f"{int((~known).sum())} of {len(known)} edges name no unit of the table{example}; "
             "name the units in edges as in the role 'unit'",
             code="unknown_units",
         )
-    if not known.all():
-        strange = first[source < 0] if (source < 0).any() else second[target < 0]
-        notices.append(
-            f"{int((~known).sum())} edges name a unit that is not in the analysed rows, such as '{strange.iloc[0]}', "
-            "and were left out"
-        )
-    loops = known & (source == target)
-    if loops.any():
-        notices.append(
-            f"{int(loops.sum())} edges from a unit to itself, such as '{first[loops].iloc[0]}', do not count"
-        )
-    used = known & ~loops
-    i, j, w = source[used], target[used], weight[used]
-    if not directed:
-        i, j, w = np.concatenate([i, j]), np.concatenate([j, i]), np.concatenate([w, w])
+    many = int((~known).sum())
+    return [f"{many} edges name a unit that is not in the analysed rows, such as '{named[0]}', and were left out"]
+
+
+def _once(labels: pd.Index, i: np.ndarray, j: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Return the position of each pair's first listing; refuse pairs listed with different weights."""
     key = i.astype(np.int64) * len(labels) + j
     _, place, count = np.unique(key, return_index=True, return_counts=True)
-    differ = np.zeros(len(labels), dtype=bool)
-    if len(place) < len(key):
-        order = np.argsort(key, kind="stable")
-        low, high = (ufunc.reduceat(w[order], np.cumsum(count) - count) for ufunc in (np.minimum, np.maximum))
-        differ = low != high
-        if differ.any():
-            pair = place[differ][0]
-            raise NeighbourError(
-                f"the edge between '{labels[i[pair]]}' and '{labels[j[pair]]}' is listed with different weights; "
-                "list each edge once, or set directed: true if both directions differ",
-                code="conflicting_edges",
-            )
-        if directed:
-            notices.append(f"{len(key) - len(place)} edges that are listed again count once")
-    matrix = coo_matrix((w[place], (i[place], j[place])), (len(labels), len(labels))).tocsr()
-    return matrix, "neighbours from the side table edges", notices
+    if len(place) == len(key):
+        return place
+    order = np.argsort(key, kind="stable")
+    low, high = (ufunc.reduceat(w[order], np.cumsum(count) - count) for ufunc in (np.minimum, np.maximum))
+    if (low != high).any():
+        pair = place[low != high][0]
+        raise NeighbourError(
+            f"the edge between '{labels[i[pair]]}' and '{labels[j[pair]]}' is listed with different weights; "
+            "list each edge once, or set directed: true if both directions differ",
+            code="conflicting_edges",
+        )
+    return place
 
 
 def _columns(edges: pd.DataFrame) -> tuple[pd.Series, pd.Series, np.ndarray]:
@@ -213,8 +221,8 @@ def _from_places(study: Study, rule: NeighbourRule, source: str) -> tuple["csr_m
         radius = rule.band if rule.planar else 2 * np.sin(min(rule.band / EARTH_KM, np.pi) / 2)
         if tree.count_neighbors(tree, radius) > _MOST_PAIRS:
             raise NeighbourError(
-                f"a band of {rule.band:g}{unit} makes more than {_MOST_PAIRS:,} pairs of neighbours; set a smaller band, "
-                "or neighbours: nearest",
+                f"a band of {rule.band:g}{unit} makes more than {_MOST_PAIRS:,} pairs of neighbours; "
+                "set a smaller band, or neighbours: nearest",
                 code="too_many_neighbours",
             )
         pairs = tree.query_pairs(radius, output_type="ndarray")
@@ -282,9 +290,6 @@ def _finished(raw: "csr_matrix", words: str, notices: list[str], labels: pd.Inde
     matrix.sort_indices()
     parts = int(connected_components(matrix, directed=False)[0]) - int((total == 0).sum())
     if parts > 1:
-        notices = [
-            *notices,
-            f"the map falls into {parts} parts without a path between them; nothing spills over between them",
-        ]
+        notices = [*notices, f"the map falls into {parts} parts; nothing spills over from one to another"]
     mean = matrix.nnz / max(len(total), 1)
     return Neighbours(matrix, f"{words} ({mean:.1f} on average)", tuple(notices), kept)

@@ -1,10 +1,11 @@
 """Panels in which treatment starts and ends again, with a known effect.
 
 Units are followed over seven periods. An untreated unit enters in period 3, 4 or 5 with probability
-expit(-1.2 + 0.6 x), x its covariate of the period before, standard normal and new in every period; a treated unit leaves
-with probability 0.3 per period. With a_i a normal level and noise of unit variance y_it = a_i + 0.3 t + 0.5 x_it +
-effect D_it + noise, so trends are parallel given the last x. Who enters is likelier to be treated later than who does
-not, so the effect at a lead is that of treatment times the difference in chances: a recursion gives it.
+expit(-1.2 + 0.6 x), x its covariate of the period before, standard normal and new in every period; a treated unit
+leaves with probability 0.3 per period. With a_i a normal level and noise of unit variance
+y_it = a_i + 0.3 t + 0.5 x_it + effect D_it + noise, so trends are parallel given the last x. Who enters is likelier to
+be treated later than who does not, so the effect at a lead is that of treatment times the difference in chances: a
+recursion gives it.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,8 +1,9 @@
 """Maps with a known effect: a square lattice with its eight neighbours each, or scattered places with coordinates.
 
 x is standard normal, d a coin with odds exp(0.5 x), e noise of unit variance, W the row-standardised neighbours:
-y = (I - 0.4 W)^-1 (1 + x + effect d + e) where outcomes depend on neighbours, y = 1 + x + effect d + (I - 0.6 W)^-1 e where
-noise does. Truths: `total` effect / (1 - 0.4), `direct` effect times the mean diagonal of the inverse, `indirect` the rest.
+y = (I - 0.4 W)^-1 (1 + x + effect d + e) where outcomes depend on neighbours, and
+y = 1 + x + effect d + (I - 0.6 W)^-1 e where noise does. Truths: `total` effect / (1 - 0.4), `direct` effect times the
+mean diagonal of the inverse, `indirect` the rest.
 A lattice has the largest square number of units that is not above n.
 """
 

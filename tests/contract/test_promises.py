@@ -115,7 +115,9 @@ def test_three_arms_stay_three(spec: EstimatorSpec) -> None:
     outcome = answer(spec, study)
     assert {effect.at["arm"] for effect in outcome.effects} == {"low", "high"}
     assert set(outcome.sample.per_arm) == {"none", "low", "high"}
-    if spec.joint_arms:  # units of a third arm are neighbours, too, so no arm is looked at without the others
+    if spec.joint_arms:  # each arm is about all rows, not about those of its arm and the reference arm
+        assert len({effect.estimate for effect in outcome.effects}) == len(outcome.effects)
+        assert outcome.sample.used == len(study)
         return
     alone = {arm: answer(spec, part) for arm, part in study.contrasts()}
     found = {arm: [e.estimate for e in outcome.effects if e.at["arm"] == arm] for arm in alone}

@@ -20,6 +20,7 @@ EXACT = {
     "propensity_matching": 9,
     "propensity_score": 6,
     "g_computation": 13,
+    "g_formula": 8,
     "ipw": 37,
     "aipw": 16,
     "dml_plr": 2,

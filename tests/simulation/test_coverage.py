@@ -13,16 +13,17 @@ from pathlib import Path
 import pytest
 
 from cqox_assets.catalog import load_estimators
-from cqox_assets.coverage import simulation
+from cqox_assets.coverage import runs, simulation
 from cqox_assets.coverage.__main__ import main
 from cqox_assets.coverage.claims import Alarm, Performance, alarms, claimed, measure, misses, performances
-from cqox_assets.coverage.simulation import Block, Journal, Record, blocks, merged, run_block, run_blocks
+from cqox_assets.coverage.runs import Journal, merged, run_blocks
+from cqox_assets.coverage.simulation import Block, Record, blocks, run_block
 
 SPECS = load_estimators()
 FAST_ROWS = 600
 SLOW_DRAWS, BROKEN_DRAWS = 1000, 200
 SIGMAS = 3.5
-UNFINISHED = Path(__file__).resolve().parents[1] / "artifacts" / "coverage.partial.jsonl"
+UNFINISHED = Path(__file__).resolve().parents[1] / "artifacts"
 
 
 def _null(name: str) -> str:
@@ -60,12 +61,18 @@ def small() -> list[Performance]:
 
 @pytest.fixture(scope="module")
 def large() -> list[Performance]:
-    return list(performances(measure(claimed(), SLOW_DRAWS, Journal(UNFINISHED), workers=2)))
+    unfinished = UNFINISHED / "coverage.held.jsonl"
+    records = measure(claimed(), SLOW_DRAWS, Journal(unfinished), workers=2)
+    unfinished.unlink(missing_ok=True)
+    return list(performances(records))
 
 
 @pytest.fixture(scope="module")
 def broken() -> list[Alarm]:
-    return list(alarms(run_blocks(blocks(claimed(broken=True), 0, BROKEN_DRAWS), Journal(UNFINISHED), workers=2)))
+    unfinished = UNFINISHED / "coverage.broken.jsonl"
+    records = run_blocks(blocks(claimed(broken=True), 0, BROKEN_DRAWS), Journal(unfinished), workers=2)
+    unfinished.unlink(missing_ok=True)
+    return list(alarms(records))
 
 
 @pytest.mark.timeout(1800)
@@ -213,14 +220,14 @@ def test_an_interrupted_run_continues_where_it_was(tmp_path, monkeypatch):
     with path.open("a", encoding="utf-8") as file:
         file.write('{"code": "half a li')
     asked = []
-    run = simulation.run_block
-    monkeypatch.setattr(simulation, "run_block", lambda block: asked.append(block) or run(block))
+    run = runs.run_block
+    monkeypatch.setattr(runs, "run_block", lambda block: asked.append(block) or run(block))
     second = run_blocks(blocks(claims, 0, 25), Journal(path))
     assert {name for block in asked for name in block.names} == {"difference_in_means"}
     key = ("ols", "null_trial", 100)
     assert second[key].to_json() == first[key].to_json()
     assert second["difference_in_means", "null_trial", 100].draws == 25
-    monkeypatch.setattr(simulation, "code_digest", lambda: "other code")
+    monkeypatch.setattr(runs, "code_digest", lambda: "other code")
     assert Journal(path).known(Block("null_trial", 100, ("ols",), 0, 20)) == {}
 
 

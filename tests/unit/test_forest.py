@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from cqox_assets.numerics.compiled import compiled
-from cqox_assets.numerics.forest import ForestSettings, fit_forest, rows_per_tree
+from cqox_assets.numerics.forest import ForestSettings, fit_forest, rows_per_leaf, rows_per_tree
 from cqox_assets.numerics.forest_line import LinearPart
 from cqox_assets.numerics.forest_rows import ForestRows, bin_codes
 
@@ -162,7 +162,8 @@ def test_few_rows_and_degenerate_input_give_finite_numbers(n: int) -> None:
 
 
 def test_trees_stay_small_beside_the_rows() -> None:
-    assert [rows_per_tree(n) for n in (100, 5000, 10_000, 1_000_000)] == [50, 2500, 2500, 25_000]
+    assert [rows_per_tree(n) for n in (100, 5000, 10_000, 100_000, 1_000_000)] == [50, 2500, 2500, 11_167, 49_881]
+    assert [rows_per_leaf(n) for n in (50, 2500, 49_881)] == [5, 5, 54]
 
 
 def test_compiles_where_no_folder_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
