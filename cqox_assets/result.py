@@ -353,7 +353,8 @@ class Nuisance:
     predictions : mapping of str to DataFrame
         Compared arm to a frame with one row per unit of that contrast's study, in its order, and the columns
         `propensity` (of the compared arm), `outcome_reference`, `outcome_compared`, `best_reference`,
-        `best_compared` (the same outcomes, with the shrinkage that predicts best) and `fold`.
+        `best_compared` (the same outcomes, with the shrinkage that predicts best) and `fold`; for small studies the
+        same columns again, prefixed `again_`, from other folds.
     learner, seed, folds : str, int, int
         What was fitted; an estimator that asks for something else fits its own.
     clipped : int

@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 
 from cqox_assets.errors import CatalogError
-from cqox_assets.nuisance.models import CLIP, Data, judge_weights, shared_or_own
+from cqox_assets.nuisance.models import CLIP, Data, judge_weights, shared_or_own, splits_of
 from cqox_assets.numerics.folds import index_folds, random_folds
 from cqox_assets.numerics.inference import influence_std_error, wald
 from cqox_assets.numerics.scores import augmented_contrast, balancing_weights, inside_support, partialled_out
+from cqox_assets.numerics.splits import combined, split_notices, split_table
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
 from cqox_assets.spec import CommonParams, Context, EstimatorSpec
 from cqox_assets.study import Role, Study
@@ -86,24 +87,26 @@ def run(study: Study, params: DoubleMlParams, context: Context) -> EffectEstimat
     score, estimand = _score(params)
     data = Data.of(study)
     seeds = params.seeds or tuple(params.seed + k for k in range(params.repeats))
-    fits = []
+    fits: dict[int, _Fit] = {}
     for seed in seeds:
-        fit = _fit_once(study, data, params, context, score, seed)
-        if isinstance(fit, Refusal):
-            return fit
-        fits.append(fit)
-    points = np.array([fit.point for fit in fits])
-    point = float(np.median(points))
-    spread = np.hypot([fit.std_error for fit in fits], points - point)
+        for used, nuisances in _nuisances(study, data, params, context, score, seed).items():
+            fit = _fit_once(data, params, score, nuisances)
+            if isinstance(fit, Refusal):
+                return fit
+            fits[used] = fit
+    splits = split_table(list(fits), [fit.point for fit in fits.values()], [fit.std_error for fit in fits.values()])
+    counted = splits[splits["seed"].isin(seeds)]
+    point, error = combined(counted["estimate"].tolist(), counted["std_error"].tolist())
     effect = wald(
         point,
-        float(np.median(spread)),
+        error,
         estimand=estimand,
         contrast=f"{study.arms[1]} - {study.arms[0]}",
         level=params.level,
         df=None if data.cluster is None else float(data.cluster.max()),
     )
-    return _report(study, data, params, score, effect, fits[int(np.argmin(np.abs(points - point)))], len(fits))
+    shown = fits[int(counted["seed"].iloc[int((counted["estimate"] - point).abs().argmin())])]
+    return _report(study, data, params, score, effect, shown, splits)
 
 
 def _score(params: DoubleMlParams) -> tuple[str, str]:
@@ -118,11 +121,9 @@ def _score(params: DoubleMlParams) -> tuple[str, str]:
     return score, estimand
 
 
-def _fit_once(
-    study: Study, data: Data, params: DoubleMlParams, context: Context, score: str, seed: int
-) -> _Fit | Refusal:
+def _fit_once(data: Data, params: DoubleMlParams, score: str, nuisances: tuple[np.ndarray, ...]) -> _Fit | Refusal:
     clip = params.clip if params.clip is not None else (0.0 if params.treatment_learner in ("logit", "ols") else CLIP)
-    raw, m0, m1, mean = _nuisances(study, data, params, context, score, seed)
+    raw, m0, m1, mean = nuisances
     stays = inside_support(raw, params.trim, "bound")
     d, y, sampling = data.d[stays], data.y[stays], data.sampling[stays]
     if min((d == arm).sum() for arm in (0, 1)) < _FEWEST_ROWS:
@@ -157,13 +158,16 @@ def _fit_once(
 
 def _nuisances(
     study: Study, data: Data, params: DoubleMlParams, context: Context, score: str, seed: int
-) -> tuple[np.ndarray, ...]:
-    """Propensity, outcome predictions of both arms and of everybody, shape (n,) each."""
+) -> dict[int, tuple[np.ndarray, ...]]:
+    """Propensity, outcome predictions of both arms and of everybody, shape (n,) each, by the seed of the folds."""
     if params.folds_by == "content" and params.outcome_learner == params.treatment_learner == "auto":
         own_seed = None if seed == params.seed else seed
         held = shared_or_own(study, params, context, seed=own_seed, clip=min(CLIP, params.clip or CLIP))
-        e, m0, m1 = (held[name].to_numpy() for name in ("propensity", "outcome_reference", "outcome_compared"))
-        return e, m0, m1, e * m1 + (1 - e) * m0
+        found: dict[int, tuple[np.ndarray, ...]] = {}
+        for used, frame in splits_of(held, seed).items():
+            e, m0, m1 = (frame[name].to_numpy() for name in ("propensity", "outcome_reference", "outcome_compared"))
+            found[used] = e, m0, m1, e * m1 + (1 - e) * m0
+        return found
     folded = data.folded(_folds(data, params, seed), seed)
     outcome, treatment = (
         params.nuisance if name == "auto" else name for name in (params.outcome_learner, params.treatment_learner)
@@ -172,10 +176,10 @@ def _nuisances(
     e = folded.probability(data.d, treatment, settings[1])
     if score == _PARTIALLING and params.outcome_learner not in ("auto", "ols_per_arm"):
         mean = folded.mean(data.y, None, outcome, settings[0])
-        return e, mean, mean, mean
+        return {seed: (e, mean, mean, mean)}
     learner = "ols" if outcome == "ols_per_arm" else outcome
-    m0, m1 = (folded.mean(data.y, data.d == arm, learner, settings[0]) for arm in (0, 1))
-    return e, m0, m1, e * m1 + (1 - e) * m0
+    m0, m1 = (folded.means(data.y, data.d == arm, learner, settings[0]).close for arm in (0, 1))
+    return {seed: (e, m0, m1, e * m1 + (1 - e) * m0)}
 
 
 def _folds(data: Data, params: DoubleMlParams, seed: int) -> np.ndarray:
@@ -187,7 +191,7 @@ def _folds(data: Data, params: DoubleMlParams, seed: int) -> np.ndarray:
 
 
 def _report(
-    study: Study, data: Data, params: DoubleMlParams, score: str, effect: Any, fit: _Fit, repeats: int
+    study: Study, data: Data, params: DoubleMlParams, score: str, effect: Any, fit: _Fit, splits: pd.DataFrame
 ) -> EffectEstimate:
     stays = fit.stays
     trimmed, treated, e = int((~stays).sum()), data.d[stays], fit.propensity[stays]
@@ -204,6 +208,7 @@ def _report(
     bounded = np.clip(e, CLIP, 1 - CLIP)
     weight = balancing_weights(treated, bounded, target)[0] * data.sampling[stays]
     words = f"{params.se} of the cross-fitted {score} score" + (", clustered" if data.cluster is not None else "")
+    repeats = len(params.seeds) or params.repeats
     if repeats > 1:
         words += f", median of {repeats} cross-fittings"
     return SPEC.estimate(
@@ -212,9 +217,10 @@ def _report(
         inference=words,
         diagnostics=judge_weights(study, treated, e, weight)[:1],
         tables={
-            "propensity": pd.DataFrame({"row": np.flatnonzero(stays), "treated": treated.astype(int), "propensity": e})
+            "propensity": pd.DataFrame({"row": np.flatnonzero(stays), "treated": treated.astype(int), "propensity": e}),
+            "splits": splits,
         },
-        notices=notices,
+        notices=[*notices, *split_notices(splits)],
         dropped={"trimmed": trimmed} if trimmed else None,
     )
 
@@ -233,7 +239,7 @@ SPEC = EstimatorSpec(
     assumptions=("unconfoundedness", "positivity", "common_effect", "consistency", "no_interference"),
     references=("Chernozhukov et al. 2018, doi:10.1111/ectj.12097", "Robinson 1988, doi:10.2307/1912705"),
     diagnostics=("overlap",),
-    tables=("propensity",),
+    tables=("propensity", "splits"),
     truths=("randomised_trial", "confounded_linear", "clustered_trial", "weighted_sample", "three_arms", "null_effect"),
     breaks=("no_overlap",),
     oracle=("dml_plr", "dml_irm"),

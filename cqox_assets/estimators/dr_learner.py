@@ -33,8 +33,8 @@ def run(study: Study, params: LearnerParams, context: Context) -> EffectEstimate
     Returns
     -------
     EffectEstimate or Refusal
-        Headline: the ATE. Tables `unit_effects`, `calibration`, `best_linear_predictor`, `uplift` and
-        `rank_weighted_effects`.
+        Headline: the ATE. Tables `unit_effects`, `calibration`, `best_linear_predictor`, `uplift`,
+        `rank_weighted_effects` and `splits` (the ATE by the seed of the folds).
 
     Raises
     ------
@@ -77,7 +77,7 @@ SPEC = EstimatorSpec(
     assumptions=("unconfoundedness", "positivity", "consistency", "no_interference"),
     references=("Kennedy 2023, doi:10.1214/23-EJS2157",),
     diagnostics=("overlap", "effect_calibration"),
-    tables=("unit_effects", "calibration", "best_linear_predictor", "uplift", "rank_weighted_effects"),
+    tables=("unit_effects", "calibration", "best_linear_predictor", "uplift", "rank_weighted_effects", "splits"),
     truths=("randomised_trial", "confounded_smooth", "weighted_sample", "clustered_trial", "three_arms", "null_effect"),
     breaks=("no_overlap",),
     oracle=(),

@@ -15,6 +15,8 @@ from cqox_assets.spec import CommonParams, Context
 from cqox_assets.study import Role, Study
 
 CLIP = 0.01
+SPLIT_ROWS = 2_000
+_AGAIN = "again_"
 _SEVERITY = (Status.PASS, Status.NOT_RUN, Status.WARN, Status.FAIL)
 
 
@@ -98,8 +100,10 @@ def fit_nuisance(study: Study, params: CommonParams | None = None) -> Nuisance:
     Returns
     -------
     Nuisance
-        Propensities are moved to [0.01, 0.99]; `clipped` counts the rows. Diagnostics: overlap, effective sample
-        size and weight range of the inverse-propensity weights, the worst contrast each.
+        Propensities are moved to [0.01, 0.99]; `clipped` counts the rows. Up to 2,000 rows the predictions from a
+        second assignment of rows to folds, that of the next seed, are there as well (columns `again_...`), so that
+        every estimator can say what the folds do to it. Diagnostics: overlap, effective sample size and weight range
+        of the inverse-propensity weights, the worst contrast each.
 
     Raises
     ------
@@ -115,6 +119,8 @@ def fit_nuisance(study: Study, params: CommonParams | None = None) -> Nuisance:
         raw = predict_nuisances(data, held[arm], params.nuisance)
         clipped[arm] = int(np.sum((raw["propensity"] < CLIP) | (raw["propensity"] > 1 - CLIP)))
         predictions[arm] = raw.assign(propensity=raw["propensity"].clip(CLIP, 1 - CLIP))
+        if len(part) <= SPLIT_ROWS:
+            predictions[arm] = predictions[arm].join(_split_again(data, params).add_prefix(_AGAIN))
         judged.append(_judged(part, data, raw["propensity"].to_numpy(), arm if len(study.arms) > 2 else ""))
     total = sum(clipped.values())
     notices = (f"the propensity of {total} rows was moved to the bounds {CLIP} and {1 - CLIP}",) if total else ()
@@ -154,6 +160,20 @@ def predict_nuisances(data: Data, folded: Folded, learner: str) -> pd.DataFrame:
             "fold": folded.fold,
         }
     )
+
+
+def _split_again(data: Data, params: CommonParams) -> pd.DataFrame:
+    """Predictions from the folds of the next seed."""
+    seed = params.seed + 1
+    held = predict_nuisances(data, data.folded(data.content_folds(params.folds, seed), seed), params.nuisance)
+    return held.assign(propensity=held["propensity"].clip(CLIP, 1 - CLIP))
+
+
+def splits_of(held: pd.DataFrame, seed: int) -> dict[int, pd.DataFrame]:
+    """Return the predictions of each assignment of folds that was tried, by seed."""
+    again = held[[name for name in held if str(name).startswith(_AGAIN)]]
+    first = {seed: held[[name for name in held if name not in again]]}
+    return first if again.empty else first | {seed + 1: again.rename(columns=lambda name: name.removeprefix(_AGAIN))}
 
 
 def importance(x: np.ndarray, y: np.ndarray, d: np.ndarray) -> np.ndarray:

@@ -159,9 +159,9 @@ class Folded:
                 predict = self._fit_mean(y, used, self.sorted_weight, part, settings)
                 found.append([predict(place, False).best for place in (off, on)])
         if learner == "stack":
-            own = [np.where(self.sorted_x[:, column] == 1, compared, reference) for reference, compared in found]
-            share = _least_squares_share(y, *own, self.sorted_weight)
-            found = [[share * first + (1 - share) * second for first, second in zip(*found, strict=True)]]
+            first, second = (np.where(self.sorted_x[:, column] == 1, both[1], both[0]) for both in found)
+            share = _least_squares_share(y, first, second, self.sorted_weight)
+            found = [[share * a + (1 - share) * b for a, b in zip(*found, strict=True)]]
         return self._in_input_order(found[0][0]), self._in_input_order(found[0][1])
 
     def _in_input_order(self, values: np.ndarray) -> np.ndarray:
