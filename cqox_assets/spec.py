@@ -414,6 +414,9 @@ class EstimatorSpec:
         Largest bias in standard deviations of the estimate; 0.1 unless the claim is `biased`.
     claim_coverage : tuple of two floats, optional
         Least and largest coverage of 95% intervals; by default what `interval_claim` says.
+    claim_designs : mapping of str to tuple of two floats
+        Designs of `truths` that are too hard for the claim at `coverage_rows`: the largest bias, in standard deviations
+        of the estimate, and the least coverage that are claimed there instead; `claim_note` says why.
     coverage_rows : int
         Rows of a simulated study at which the claim is held.
     """
@@ -453,6 +456,7 @@ class EstimatorSpec:
     claim_note: str = ""
     claim_bias: float = 0.1
     claim_coverage: tuple[float, float] | None = None
+    claim_designs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     coverage_rows: int = 1000
 
     @property

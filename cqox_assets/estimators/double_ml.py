@@ -249,4 +249,5 @@ SPEC = EstimatorSpec(
         0.85,
     ),
     params=DoubleMlParams,
+    coverage_rows=4000,
 )

@@ -14,7 +14,7 @@ from cqox_assets.nuisance.learners import (
 )
 from cqox_assets.nuisance.models import Data, shared_folded
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import Context, EstimatorSpec
+from cqox_assets.spec import Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study
 
 _OFFERED = ("ols", "random_forest", "boosting", "spline", "stack")
@@ -90,4 +90,21 @@ SPEC = EstimatorSpec(
     ),
     params=LearnerParams,
     shares_nuisance=True,
+    question="How much does the effect differ between units, if neither model may be trusted alone?",
+    formula=(
+        r"\hat\tau(x) = \hat E\Big[\hat m_1 - \hat m_0 + \frac{d (y - \hat m_1)}{\hat e} - \frac{(1 - d)(y -"
+        r" \hat m_0)}{1 - \hat e} \,\Big|\, x\Big]"
+    ),
+    reading=(
+        "The headline is the average of the doubly robust score, the same for every learner; only the unit "
+        "effects are the learner's own. Errors of propensity and outcome models matter only together, but "
+        "scores of units with small propensities are noisy: look at overlap before the unit effects. Read "
+        "unit effects together with the calibration (slope near 1: differences are as large as predicted; "
+        "near 0: noise) and with the rank-weighted effects before ranking anybody."
+    ),
+    example=Example(
+        data="data/education/2025-01/ihdp.csv",
+        roles={"outcome": "y_factual", "treatment": "treatment", "covariates": [f"x{j}" for j in range(1, 26)]},
+    ),
+    coverage_rows=4000,
 )

@@ -15,7 +15,7 @@ from cqox_assets.nuisance.learners import (
 from cqox_assets.nuisance.models import Data, importance
 from cqox_assets.numerics.crossfit import Folded
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import Context, EstimatorSpec
+from cqox_assets.spec import Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study
 
 _OFFERED = ("ols", "ols_pooled", "random_forest", "boosting", "spline", "stack")
@@ -97,4 +97,18 @@ SPEC = EstimatorSpec(
     ),
     params=LearnerParams,
     shares_nuisance=True,
+    question="How much does the effect differ between units, if one model predicts both arms?",
+    formula=(r"\hat\tau(x) = \hat m(x, 1) - \hat m(x, 0)"),
+    reading=(
+        "The headline is the average of the doubly robust score, the same for every learner; only the unit "
+        "effects are the learner's own. One model that may ignore the treatment shrinks differences between"
+        " units towards none: what it shows is likely there, what it does not show may be. Read unit "
+        "effects together with the calibration (slope near 1: differences are as large as predicted; near "
+        "0: noise) and with the rank-weighted effects before ranking anybody."
+    ),
+    example=Example(
+        data="data/education/2025-01/ihdp.csv",
+        roles={"outcome": "y_factual", "treatment": "treatment", "covariates": [f"x{j}" for j in range(1, 26)]},
+    ),
+    coverage_rows=4000,
 )

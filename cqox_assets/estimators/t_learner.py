@@ -15,7 +15,7 @@ from cqox_assets.nuisance.learners import (
 )
 from cqox_assets.nuisance.models import Data, shared_folded
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import Context, EstimatorSpec
+from cqox_assets.spec import Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study
 
 _OFFERED = ("ols", "logit_per_arm", "random_forest", "boosting", "spline", "stack")
@@ -93,4 +93,18 @@ SPEC = EstimatorSpec(
     ),
     params=LearnerParams,
     shares_nuisance=True,
+    question="How much does the effect differ between units, if each arm has a model of its own?",
+    formula=(r"\hat\tau(x) = \hat m_1(x) - \hat m_0(x)"),
+    reading=(
+        "The headline is the average of the doubly robust score, the same for every learner; only the unit "
+        "effects are the learner's own. The errors of two models add up, so unit effects vary more than "
+        "they should where arms are small; trust it when both arms have many rows. Read unit effects "
+        "together with the calibration (slope near 1: differences are as large as predicted; near 0: noise)"
+        " and with the rank-weighted effects before ranking anybody."
+    ),
+    example=Example(
+        data="data/education/2025-01/ihdp.csv",
+        roles={"outcome": "y_factual", "treatment": "treatment", "covariates": [f"x{j}" for j in range(1, 26)]},
+    ),
+    coverage_rows=4000,
 )

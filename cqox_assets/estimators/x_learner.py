@@ -18,7 +18,7 @@ from cqox_assets.nuisance.models import Data, shared_folded
 from cqox_assets.numerics.linear import with_constant
 from cqox_assets.numerics.logit import fit_logit
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import Context, EstimatorSpec
+from cqox_assets.spec import Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study
 
 _OFFERED = ("ols", "random_forest", "boosting", "spline", "stack")
@@ -102,4 +102,21 @@ SPEC = EstimatorSpec(
     ),
     params=LearnerParams,
     shares_nuisance=True,
+    question="How much does the effect differ between units, if arms differ in size?",
+    formula=(
+        r"\hat\tau(x) = \hat e(x)\, \hat\tau_0(x) + (1 - \hat e(x))\, \hat\tau_1(x), \quad \hat\tau_1 = \hat"
+        r" E[y - \hat m_0(x) \mid x, d = 1],\ \hat\tau_0 = \hat E[\hat m_1(x) - y \mid x, d = 0]"
+    ),
+    reading=(
+        "The headline is the average of the doubly robust score, the same for every learner; only the unit "
+        "effects are the learner's own. It learns the effect itself, which is often simpler than the "
+        "outcomes, and leans on the larger arm where that predicts better. Read unit effects together with "
+        "the calibration (slope near 1: differences are as large as predicted; near 0: noise) and with the "
+        "rank-weighted effects before ranking anybody."
+    ),
+    example=Example(
+        data="data/education/2025-01/ihdp.csv",
+        roles={"outcome": "y_factual", "treatment": "treatment", "covariates": [f"x{j}" for j in range(1, 26)]},
+    ),
+    coverage_rows=4000,
 )
