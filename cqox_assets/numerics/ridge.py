@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cqox_assets.numerics.spline import SplineBasis
+from cqox_assets.numerics.spline import MAIN_EFFECT_PENALTY, SplineBasis
 
 PENALTIES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0)
 _ADAPTIVE_PENALTIES = (*PENALTIES, 1e4, 3e4, 1e5)
@@ -14,6 +14,7 @@ _BLOCK = 16_384
 _CACHE_BYTES = 200_000_000
 _REWEIGHTINGS = 2
 _FLOOR = 0.05
+_MOST_FOR_MAIN_EFFECTS = 30.0
 
 
 @dataclass
@@ -182,7 +183,16 @@ def adaptive_penalty(basis: SplineBasis, gram: np.ndarray, cross: np.ndarray) ->
     for _ in range(_REWEIGHTINGS):
         weights = _reweighted(basis, coef)
         coef, best = _chosen(gram, cross, weights, best)
-    return _ADAPTIVE_PENALTIES[best] * weights
+    return _scaled(weights, best)
+
+
+def _scaled(weights: np.ndarray, index: int) -> np.ndarray:
+    """Penalties from relative ones; those of main effects stop at 30.
+
+    With 60 covariates the best penalty of all else is so high that a hundredth of it shrinks main effects to a half.
+    """
+    result = _ADAPTIVE_PENALTIES[index] * weights
+    return np.where(weights == MAIN_EFFECT_PENALTY, np.minimum(result, _MOST_FOR_MAIN_EFFECTS), result)
 
 
 def _chosen(gram: np.ndarray, cross: np.ndarray, weights: np.ndarray, start: int) -> tuple[np.ndarray, int]:
@@ -193,7 +203,7 @@ def _chosen(gram: np.ndarray, cross: np.ndarray, weights: np.ndarray, start: int
         if not 0 <= index < len(_ADAPTIVE_PENALTIES):
             return np.inf
         if index not in tried:
-            coef = without_each_fold(gram, cross, _ADAPTIVE_PENALTIES[index] * weights)
+            coef = without_each_fold(gram, cross, _scaled(weights, index))
             fitted = np.einsum("kij,kj->ki", gram, coef)
             tried[index] = float(np.sum(coef * fitted) - 2 * np.sum(coef * cross)), coef
         return tried[index][0]

@@ -9,6 +9,7 @@ _MAX_PAIRS_FROM = 14
 _MANY_COVARIATES = 30
 _TOO_MANY_FOR_HINGES = 120
 _WINSOR = 4.0
+MAIN_EFFECT_PENALTY = 0.01
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class SplineBasis:
         linear confounding at 1,000 rows, and freeing them costs nothing on smooth or stepped truths (measured).
         """
         result = np.ones(self.width)
-        result[0], result[1 : 1 + len(self.centre)] = 0.0, 0.01
+        result[0], result[1 : 1 + len(self.centre)] = 0.0, MAIN_EFFECT_PENALTY
         return result
 
     @cached_property
