@@ -5,14 +5,21 @@ from typing import Any
 
 import numpy as np
 
-from cqox_assets.numerics.threads import ONE_THREAD_BELOW
-
 _TRAIN_ROWS = 50_000
 _TREES = 100
 _PATIENCE = 5
 _LEAVES = 7
 _REFITTED_TREES = 40
 _REFIT_PENALTY = 30.0
+
+_BIN_SETTINGS = {
+    "min_data_in_leaf": 2,
+    "max_bin": 63,
+    "num_threads": 1,
+    "force_col_wise": True,
+    "feature_pre_filter": False,
+    "verbose": -1,
+}
 
 
 @dataclass
@@ -96,8 +103,8 @@ def crossfit_boosting(
     -----
     At most 100 trees of 7 leaves, rate 0.3, 63 bins, leaf values shrunk by 5 rows; growing stops when the loss on the
     held-out folds together has not improved for 5 trees, and the best number of trees, the same for all folds, is
-    used. A fit learns from at most 50,000 rows. One thread below 20,000 rows: two threads on a busy machine were 28
-    times slower (Ke et al. 2017, LightGBM). Rate 0.1 took three times as long and left the same bias; leaves of at
+    used. A fit learns from at most 50,000 rows, by one thread: two threads on a busy machine were 28 times slower
+    (Ke et al. 2017, LightGBM). Rate 0.1 took three times as long and left the same bias; leaves of at
     least 20 rows left out what the few units of a heavy tail have in common.
     """
     rows = np.arange(len(x)) if fitted is None else np.flatnonzero(fitted)
@@ -107,7 +114,7 @@ def crossfit_boosting(
     centre, scale = (0.0, 1.0) if binary else (outcome[rows].mean(), outcome[rows].std() or 1.0)
     label = (outcome - centre) / scale
     settings = {
-        **_bin_settings(len(rows)),
+        **_BIN_SETTINGS,
         "objective": "binary" if binary else "regression",
         "metric": "binary_logloss" if binary else "l2",
         "num_leaves": _LEAVES,
@@ -152,19 +159,7 @@ def bin_covariates(x: np.ndarray) -> Any:
     """Return the covariates in at most 63 bins each; every fold's view shares them."""
     import lightgbm
 
-    settings = _bin_settings(len(x))
-    return lightgbm.Dataset(x, label=np.zeros(len(x)), params=settings, free_raw_data=False).construct()
-
-
-def _bin_settings(rows: int) -> dict[str, Any]:
-    return {
-        "min_data_in_leaf": 2,
-        "max_bin": 63,
-        "num_threads": 1 if rows < ONE_THREAD_BELOW else 0,
-        "force_col_wise": True,
-        "feature_pre_filter": False,
-        "verbose": -1,
-    }
+    return lightgbm.Dataset(x, label=np.zeros(len(x)), params=_BIN_SETTINGS, free_raw_data=False).construct()
 
 
 def _grow_in_step(
