@@ -135,6 +135,10 @@ class Context:
             return float("inf")
         return self.budget_seconds - (time.monotonic() - self.started)
 
+    def compared(self, study: Study) -> str:
+        """Return the compared arm: that of the contrast that is estimated, else the study's first one."""
+        return self.arm if self.arm is not None else (study.arms[1] if len(study.arms) > 1 else "")
+
     def shared(self, study: Study, params: CommonParams) -> pd.DataFrame | None:
         """Return the shared predictions for this contrast if they are what `params` asks for, else None."""
         held = self.nuisance
@@ -142,8 +146,7 @@ class Context:
             return None
         if (held.learner, held.seed, held.folds) != (params.nuisance, params.seed, params.folds):
             return None
-        arm = self.arm if self.arm is not None else (study.arms[1] if len(study.arms) > 1 else "")
-        frame = held.predictions.get(arm)
+        frame = held.predictions.get(self.compared(study))
         return frame if frame is not None and len(frame) == len(study) else None
 
 
@@ -411,6 +414,9 @@ class EstimatorSpec:
         Largest bias in standard deviations of the estimate; 0.1 unless the claim is `biased`.
     claim_coverage : tuple of two floats, optional
         Least and largest coverage of 95% intervals; by default what `interval_claim` says.
+    claim_designs : mapping of str to tuple of two floats
+        Designs of `truths` that are too hard for the claim at `coverage_rows`: the largest bias, in standard deviations
+        of the estimate, and the least coverage that are claimed there instead; `claim_note` says why.
     coverage_rows : int
         Rows of a simulated study at which the claim is held.
     """
@@ -450,6 +456,7 @@ class EstimatorSpec:
     claim_note: str = ""
     claim_bias: float = 0.1
     claim_coverage: tuple[float, float] | None = None
+    claim_designs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     coverage_rows: int = 1000
 
     @property

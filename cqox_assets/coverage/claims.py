@@ -144,13 +144,14 @@ def misses(found: Performance, spec: EstimatorSpec, sigmas: float = 0.0) -> list
         where that is more.
     """
     least, most = spec.coverage_limits
+    largest, least = spec.claim_designs.get(found.design, (spec.claim_bias, least))
     usual = spec.claim_coverage is None
     low, high = (_SIZE[0] if most < 1 else 0.0, _SIZE[1]) if usual else (1 - most, 1 - least)
     noise = sigmas * math.sqrt(LEVEL * (1 - LEVEL) / found.answered)
     wrong = []
     if found.answered < found.draws:
         wrong.append(f"{found.draws - found.answered} of {found.draws} draws have no interval")
-    allowed = spec.claim_bias + max(_BIAS_SIGMAS, sigmas) / math.sqrt(found.answered)
+    allowed = largest + max(_BIAS_SIGMAS, sigmas) / math.sqrt(found.answered)
     if abs(found.bias) > allowed * found.spread:
         wrong.append(f"bias {found.bias / found.spread:+.2f} SD, allowed {allowed:.2f}")
     slack = max(noise - (LEVEL - 0.93), 0.0)

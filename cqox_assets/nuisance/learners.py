@@ -12,11 +12,13 @@ from cqox_assets.errors import CatalogError
 from cqox_assets.measures import Diagnostic
 from cqox_assets.nuisance.econml_engine import OFFERED as ECONML_LEARNERS
 from cqox_assets.nuisance.econml_engine import Choice, learner_effects
-from cqox_assets.nuisance.models import CLIP, Data, judge_weights, shared_or_own
+from cqox_assets.nuisance.models import CLIP, Data, judge_weights, shared_or_own, splits_of
+from cqox_assets.numerics.crossfit import Folded
 from cqox_assets.numerics.inference import influence_std_error, wald
 from cqox_assets.numerics.linear import fit_linear, with_constant
 from cqox_assets.numerics.sample import collinear_notice
 from cqox_assets.numerics.scores import augmented_contrast, balancing_weights
+from cqox_assets.numerics.splits import split_notices, split_table
 from cqox_assets.numerics.standardise import fit_outcome, standardised_mean
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
 from cqox_assets.spec import CommonParams, Context, EstimatorSpec
@@ -125,6 +127,17 @@ def fit_in_sample(
     return [np.asarray(with_constant(place)[:, fit.kept] @ fit.coef) for place in at]
 
 
+def outcomes(data: Data, folded: Folded, params: LearnerParams, held: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return cross-fitted outcome predictions of the reference and the compared arm, shape (n,) each.
+
+    Those of the nuisances unless another learner is asked for; they are the ones that predict best.
+    """
+    if params.learner == "auto":
+        return held["best_reference"].to_numpy(), held["best_compared"].to_numpy()
+    m0, m1 = (folded.mean(data.y, data.d == arm, params.chosen, params.learner_params) for arm in (0, 1))
+    return m0, m1
+
+
 def parametric(study: Study, kind: str) -> Predicted:
     """Fit least squares (`ols_per_arm`, `ols_pooled`) or `logit_per_arm` to all rows; the mean's influence is exact."""
     data = Data.of(study)
@@ -181,6 +194,7 @@ def report(
         notices.append("effects were predicted from the rows that the models were fitted to, so ranks look too good")
     ranked = effect if params.round_score is None else np.round(effect, params.round_score)
     units = {"row": np.arange(len(effect)), "treated": data.d.astype(int), "effect": ranked, "score": score}
+    splits = _splits(data, held, params)
     return spec.estimate(
         study, [headline], inference=words + (", clustered" if data.cluster is not None else ""),
         diagnostics=judge_effects(spec, study, data, e, effect, score),
@@ -188,9 +202,21 @@ def report(
             "unit_effects": pd.DataFrame(units),
             "calibration": calibration_table(effect, score, data.sampling, data.cluster),
             **effect_tables(study, data, ranked, score, held["fold"].to_numpy()),
+            "splits": splits,
         },
-        notices=[*notices, *clipped_notice(e)],
+        notices=[*notices, *clipped_notice(e), *split_notices(splits)],
     )  # fmt: skip
+
+
+def _splits(data: Data, held: pd.DataFrame, params: LearnerParams) -> pd.DataFrame:
+    """Return the average effect and its standard error from each assignment of folds that was tried."""
+    found = []
+    for frame in splits_of(held, params.seed).values():
+        e, m0, m1 = (frame[name].to_numpy() for name in ("propensity", "outcome_reference", "outcome_compared"))
+        point, influence = augmented_contrast(data.y, data.d, e, m0, m1, data.sampling, Estimand.ATE)
+        found.append((point, influence_std_error(influence, data.cluster)))
+    points, errors = zip(*found, strict=True)
+    return split_table(list(splits_of(held, params.seed)), points, errors)
 
 
 def clipped_notice(e: np.ndarray) -> list[str]:

@@ -185,7 +185,7 @@ def test_forests_of_both_engines_agree(smooth: tuple[Study, EffectEstimate]) -> 
 
 @each_learner
 def test_learners_of_both_engines_agree(spec: EstimatorSpec) -> None:
-    study = small("confounded_smooth", 2000)
+    study = small("confounded_smooth", 4000)  # scores of fewer rows are mostly noise
     own, other = (answer(spec, study, learner="boosting", nuisance="linear", engine=name) for name in ("own", "econml"))
     assert numbers(other) == pytest.approx(numbers(own))  # the same doubly robust score
     assert np.corrcoef(effects(own), effects(other))[0, 1] > (0.5 if spec.name == "dr_learner" else 0.7)

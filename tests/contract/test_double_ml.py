@@ -85,7 +85,7 @@ def test_repeats_take_the_median_with_the_spread() -> None:
     assert together.estimate == pytest.approx(np.median(points))
     spread = np.hypot(errors, points - np.median(points))
     assert together.std_error == pytest.approx(np.median(spread))
-    assert np.allclose(together.tables["cross_fittings"]["estimate"], points)
+    assert np.allclose(together.tables["splits"]["estimate"], points)
     assert any("between the 3 cross-fittings" in notice for notice in together.notices)
 
 

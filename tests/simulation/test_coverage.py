@@ -113,7 +113,9 @@ def test_every_estimator_takes_part():
 def test_a_claim_other_than_the_usual_says_what_and_why(name):
     spec = SPECS[name]
     usual = spec.interval_claim == "nominal"
-    assert usual == (not spec.claim_note)
+    assert (usual and not spec.claim_designs) == (not spec.claim_note)
+    assert set(spec.claim_designs) < set(spec.truths)
+    assert all(bias > spec.claim_bias and lower >= 0.9 for bias, lower in spec.claim_designs.values())
     assert not usual or (spec.claim_bias == 0.1 and spec.claim_coverage is None)
     if spec.interval_claim == "biased":
         assert spec.claim_bias > 0.1
@@ -162,6 +164,14 @@ def test_other_claims_have_limits_of_their_own():
     biased = replace(nominal, interval_claim="biased", claim_note="why", claim_bias=0.5, claim_coverage=(0.88, 0.97))
     assert misses(_found(bias=0.4, coverage=0.89, size=0.11), biased) == []
     assert misses(_found(bias=0.7, coverage=0.85, size=0.15), biased) != []
+
+
+def test_a_hard_design_has_limits_of_its_own_and_no_other_has():
+    hard = replace(SPECS["ols"], claim_note="why", claim_designs={"confounded_step": (0.4, 0.92)})
+    bad = {"bias": 0.35, "coverage": 0.925}
+    assert misses(_found(design="confounded_step", **bad), hard) == []
+    assert len(misses(_found(**bad), hard)) == 2
+    assert len(misses(_found(design="confounded_step", bias=0.6, coverage=0.9), hard)) == 2
 
 
 def test_a_study_is_drawn_once_and_its_nuisance_models_are_fitted_once(monkeypatch):
