@@ -265,6 +265,6 @@ class _Change:
         fit = self.sets.propensity
         if not held and fit is not None:
             slope = -(self.other * drift) @ fit.design[len(self.own) :]
-            moved = fit.scores @ (fit.bread @ slope)
+            moved = fit.residuals * (fit.design @ (fit.bread @ slope))
             top += np.bincount(np.concatenate([first, second]), weights=moved, minlength=groups)
         return top, np.bincount(first, weights=self.own, minlength=groups)
