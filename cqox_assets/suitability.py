@@ -74,6 +74,9 @@ def refuse_early(spec: EstimatorSpec, study: Study) -> Refusal | None:
                 + (f": {left_out}" if left_out else ""),
                 f"map it in study.yaml: roles: {{{role}: <column>}}{_or_dose(spec, role)}",
             )
+    unsuited = unsuited_treatment(spec, study)
+    if unsuited is not None:
+        return spec.refuse("treatment_kind", *unsuited)
     lacking = missing_choice(spec, study)
     if lacking is not None:
         return spec.refuse("missing_role", *lacking)
@@ -98,9 +101,6 @@ def refuse_early(spec: EstimatorSpec, study: Study) -> Refusal | None:
             f"column '{study.name(Role.POPULATION)}' has no studied rows",
             "mark the rows of the study with 1, those of the target population with 0",
         )
-    unsuited = unsuited_treatment(spec, study)
-    if unsuited is not None:
-        return spec.refuse("treatment_kind", *unsuited)
     return (
         _refuse_clusters(spec, studied)
         or (_refuse_treatment(spec, studied) if compares_arms(spec, study) else None)
@@ -140,7 +140,10 @@ def treatment_remedy(spec: EstimatorSpec, study: Study) -> str:
     takers = [
         name
         for name, other in load_estimators().items()
-        if kind in other.treatment and other.requires <= {Role.OUTCOME, Role.TREATMENT, Role.COVARIATES}
+        if kind in other.treatment
+        and other.requires <= {Role.OUTCOME, Role.TREATMENT, Role.COVARIATES}
+        and not other.one_of
+        and other.family != "resampling"
     ]
     if kind is not TreatmentKind.CONTINUOUS:
         return f"use an estimator for a {kind} treatment, such as {', '.join(takers[:3])}"

@@ -149,7 +149,7 @@ def run(study: Study, params: DoubleMlParams, context: Context) -> EffectEstimat
     Returns
     -------
     EffectEstimate or Refusal
-        ATE or ATT of two arms, slope per unit of a continuous treatment. Tables `splits` (one row per seed), `residuals`
+        ATE or ATT of two arms, slope per unit of a continuous treatment. Tables `splits` (a row per seed), `residuals`
         of the partially linear model and `propensity` of two arms. Refused if the covariates determine the
         treatment, or if the score needs arms that are not there.
 

@@ -134,6 +134,7 @@ def run(study: Study, params: GeographicParams, context: Context) -> EffectEstim
     plain = read_design(study, found.matrix, durbin=False)
     scale = float(study.column(Role.OUTCOME).std()) or 1.0
     outcome = study.column(Role.OUTCOME) / scale
+    check_fit(outcome, outcome - plain.x @ np.linalg.lstsq(plain.x, outcome, rcond=None)[0])
     tests = least_squares_tests(outcome, plain.x, found.matrix)
     model, why = _model(params, tests)
     design = read_design(study, found.matrix, durbin=True) if model in ("durbin", "slx") else plain

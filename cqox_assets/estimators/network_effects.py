@@ -93,7 +93,7 @@ def run(study: Study, params: NetworkEffectsParams, context: Context) -> EffectE
     EffectEstimate or Refusal
         Effects direct, indirect, total and overall. Tables `exposure` (per unit: condition, its probability and weight,
         neighbours, treated neighbours), `conditions` (units and probabilities of each), `condition_means`, `balance`.
-        Refused: `missing_edges`, `bad_edges`, `uneven_weights`, `unknown_nodes`, `duplicated_units`, `mixed_clusters`,
+        Refused: `bad_edges`, `uneven_weights`, `unknown_nodes`, `duplicated_units`, `mixed_clusters`,
         `disconnected_network`, `empty_exposure`, `bad_propensity`, `network_too_dense`, `resampled_network`.
 
     Raises
@@ -145,11 +145,6 @@ def _expose(study: Study, params: NetworkEffectsParams) -> tuple[Exposed, Assign
     treated, cluster = study.column(Role.TREATMENT), study.codes(Role.CLUSTER)
     check_clusters(cluster)
     edges = study.tables.get("edges")
-    if edges is None and cluster is None:
-        return SPEC.refuse(
-            "missing_edges", "the study has no side table 'edges', so nobody's neighbours are known",
-            "deliver edges.csv (source, target) beside the data, or map a cluster whose units reach one another",
-        )  # fmt: skip
     known = study.column(Role.PROPENSITY) if study.has(Role.PROPENSITY) and params.probability is None else None
     if edges is None:
         assert cluster is not None

@@ -101,6 +101,7 @@ def run(study: Study, params: RegressionAdjustmentParams, context: Context) -> E
     fit = regress(design, outcome, weights, names, term=1 + len(listed), treatment=d)
     position = int(np.flatnonzero(fit.kept == 1 + len(listed))[0])
     variance, kind, more = _variance(fit, position, kind, cluster, centred, target)
+    words = _words(kind, cluster, fallen_back=bool(more))
     notices += collinear_notice(dropped_names(fit, names)) + more
     effect = wald(
         float(fit.coef[position]), float(np.sqrt(max(variance, 0.0))), estimand=estimand,
@@ -110,7 +111,7 @@ def run(study: Study, params: RegressionAdjustmentParams, context: Context) -> E
     balance = balance_table(study)
     raw, worst = worst_difference(balance, "before")
     return SPEC.estimate(
-        study, [effect], inference=_words(kind, cluster),
+        study, [effect], inference=words,
         diagnostics=[SPEC.judge(study, "raw_smd", raw, worst), _specification(study, fit, cluster)],
         tables={"balance": balance, "unit_effects": _unit_effects(fit, names, centred, 1 + len(listed))},
         notices=notices,
@@ -122,8 +123,9 @@ def _residuals(kind: str, cluster: np.ndarray | None) -> str:
     return kind if kind != _POPULATION else "HC2" if cluster is None else "CR1"
 
 
-def _words(kind: str, cluster: np.ndarray | None) -> str:
-    words = words_of(_residuals(kind, cluster), cluster)
+def _words(kind: str, cluster: np.ndarray | None, *, fallen_back: bool) -> str:
+    residuals = "HC1" if fallen_back and kind == _POPULATION else _residuals(kind, cluster)
+    words = words_of(residuals, cluster)
     return f"{words}, covariates drawn from a population" if kind == _POPULATION else words
 
 

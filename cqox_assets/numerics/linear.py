@@ -207,7 +207,10 @@ def fit_linear(
     weight = np.ones(len(outcome)) if weights is None else weights
     moments = Moments.of(design)
     kept = np.arange(design.shape[1])
-    if drop_collinear:
+    if drop_collinear and weights is not None and not weight.all():
+        # Rows without weight identify nothing: a column may be a combination of others among the rows that count.
+        kept = np.flatnonzero(Moments.of(design[weight > 0]).pivots(COLLINEAR) > COLLINEAR)
+    elif drop_collinear:
         kept = np.flatnonzero(moments.pivots(COLLINEAR) > COLLINEAR)
     x = design if len(kept) == design.shape[1] else np.ascontiguousarray(design[:, kept])
     solved = _solve(x, outcome, weight, moments.only(kept) if weights is None else Moments.of(x, weights))

@@ -374,7 +374,7 @@ def test_the_plan_puts_the_curve_first_where_there_is_a_dose() -> None:
         assert "curve" in plan.ranked[0][1]
     alone = cqox.plan(lottery(), LOTTERY)
     assert alone.estimand == "slope"
-    assert [name for name, _ in alone.ranked] == ["dose_response", "double_ml", "ols"]
+    assert [name for name, _ in alone.ranked] == ["dose_response", "double_ml", "ols", "bootstrap"]
     assert "dose_response, double_ml, ols" in alone.refused["aipw"]
     assert "dose_response" in plan_methods(small("randomised_trial")).refused
     few = plan_methods(small("confounded_dose").take(np.arange(60)))

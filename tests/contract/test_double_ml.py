@@ -86,7 +86,7 @@ def test_repeats_take_the_median_with_the_spread() -> None:
     spread = np.hypot(errors, points - np.median(points))
     assert together.std_error == pytest.approx(np.median(spread))
     assert np.allclose(together.tables["splits"]["estimate"], points)
-    assert any("between the 3 cross-fittings" in notice for notice in together.notices)
+    assert any("3 assignments of rows to folds" in notice for notice in together.notices)
 
 
 def test_what_is_about_arms_is_refused_of_a_continuous_treatment() -> None:

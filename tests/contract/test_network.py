@@ -219,7 +219,7 @@ def test_part_of_a_study_keeps_the_ties_among_its_units():
 @pytest.mark.parametrize(
     ("edges", "code", "words"),
     [
-        (None, "missing_edges", "no side table"),
+        (None, "missing_role", "no side table"),
         (pd.DataFrame({"from": [1], "to": [2]}), "bad_edges", "no column 'source'"),
         (pd.DataFrame({"source": [1000], "target": [-5]}), "unknown_nodes", "'-5'"),
         (pd.DataFrame({"source": [1000], "target": [1000]}), "disconnected_network", "nobody can be exposed"),

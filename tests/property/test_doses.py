@@ -13,7 +13,9 @@ from cqox_assets.study import Role, Study, TreatmentKind
 from tests.contract.helpers import SPECS, name_of, run
 
 _PLAIN = {Role.OUTCOME, Role.TREATMENT, Role.COVARIATES}
-CONTINUOUS = [spec for spec in SPECS if TreatmentKind.CONTINUOUS in spec.treatment and spec.requires <= _PLAIN]
+CONTINUOUS = [
+    spec for spec in SPECS if TreatmentKind.CONTINUOUS in spec.treatment and spec.requires <= _PLAIN and not spec.one_of
+]
 
 
 @st.composite

@@ -101,7 +101,7 @@ def test_shared_predictions_give_the_same_numbers_as_own(smooth, name):
 def test_the_diagnostics_warn_where_the_estimator_breaks(name):
     study, _ = DESIGNS["no_overlap"](1500, 4)
     answer = run(name, study)
-    assert load_estimators()[name].breaks == ("no_overlap",)
+    assert load_estimators()[name].breaks[0] == "no_overlap"
     assert answer.diagnostic("overlap").status in (Status.WARN, Status.FAIL)
 
 
