@@ -57,7 +57,7 @@ def ask(case: Case, name: str, **params: Any) -> EffectEstimate:
     """Run an estimator through the public interface on the case's columns and roles."""
     assert case.frame is not None
     used = dict.fromkeys(name for names in case.roles.values() for name in names)
-    tables = None if case.edges is None else {"edges": case.edges}
+    tables = params.pop("tables", None if case.edges is None else {"edges": case.edges})
     outcome = cqox.estimate(name, case.frame[list(used)], dict(case.roles), tables=tables, **params)
     if not isinstance(outcome, EffectEstimate):
         raise RefusedError(f"refused ({outcome.code}): {outcome.reason}")

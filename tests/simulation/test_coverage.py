@@ -21,6 +21,8 @@ from cqox_assets.coverage.simulation import Block, Record, blocks, run_block
 
 SPECS = load_estimators()
 FAST_ROWS = 600
+# Its model is chosen by a test; with fewer rows that takes neighbours' outcomes for their noise now and then.
+FAST_ROWS_OF = {"geographic": 1600}
 SLOW_DRAWS, BROKEN_DRAWS = 1000, 200
 SIGMAS = 3.5
 UNFINISHED = Path(__file__).resolve().parents[1] / "artifacts"
@@ -35,7 +37,7 @@ def _small() -> dict[tuple[str, int], list[str]]:
     found: dict[tuple[str, int], list[str]] = {}
     for name, spec in SPECS.items():
         for design in dict.fromkeys([spec.truths[0], _null(name)]):
-            found.setdefault((design, min(FAST_ROWS, spec.coverage_rows)), []).append(name)
+            found.setdefault((design, min(FAST_ROWS_OF.get(name, FAST_ROWS), spec.coverage_rows)), []).append(name)
     return found
 
 
@@ -113,7 +115,7 @@ def test_every_estimator_takes_part():
 def test_a_claim_other_than_the_usual_says_what_and_why(name):
     spec = SPECS[name]
     usual = spec.interval_claim == "nominal"
-    assert (usual and not spec.claim_designs) == (not spec.claim_note)
+    assert (usual and not spec.claim_designs) or spec.claim_note
     assert set(spec.claim_designs) < set(spec.truths)
     assert all(bias > spec.claim_bias and lower >= 0.9 for bias, lower in spec.claim_designs.values())
     assert not usual or (spec.claim_bias == 0.1 and spec.claim_coverage is None)
