@@ -120,17 +120,29 @@ def _example(spec: EstimatorSpec) -> list[str]:
         return ["none"]
     example, answer = spec.example, recorded("examples").get(spec.name, {})
     reads = [f'frame = cqox.read_table("{example.data}").frame']
-    tables = ""
+    tables = []
     if example.edges:
         reads.append(f'edges = cqox.read_table("{example.edges}").frame')
-        tables = ', tables={"edges": edges}'
-    params = "".join(f", {key}={value!r}" for key, value in example.params.items())
-    call = f'cqox.estimate("{spec.name}", frame, {dict(example.roles)!r}{tables}{params})'
-    lines = ["```python", "import cqox_assets as cqox", "", *reads, call, "```", ""]
+        tables = ['    tables={"edges": edges},']
+    roles = [f"        {_code(role)}: {_code(names)}," for role, names in example.roles.items()]
+    params = [f"    {key}={_code(value)}," for key, value in example.params.items()]
+    call = ["cqox.estimate(", f'    "{spec.name}",', "    frame,", "    {", *roles, "    },", *tables, *params, ")"]
+    lines = ["```python", "import cqox_assets as cqox", "", *reads, *call, "```", ""]
     if answer:
         lines += [f"{answer['effect']}. {answer['inference']}; {answer['rows']} rows.", ""]
         lines += [f"- {item}" for item in answer["diagnostics"]]
     return lines
+
+
+def _code(value: Any) -> str:
+    """Return a value as source code with double quotes."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_code(key)}: {_code(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_code, value)) + "]"
+    return repr(value)
 
 
 def _oracle(spec: EstimatorSpec, table: Any) -> list[str]:

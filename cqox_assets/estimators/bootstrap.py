@@ -42,8 +42,8 @@ class BootstrapParams(CommonParams):
     Parameters
     ----------
     of : str
-        Name or alias of the estimator that is resampled; by default the first in plan order that can be recomputed
-        from weights.
+        Name or alias of the estimator that is resampled; by default the first in plan order (of no declared design)
+        that can be recomputed from weights.
     of_params : mapping
         Parameters of that estimator.
     scheme : str
@@ -131,7 +131,9 @@ def run(study: Study, params: BootstrapParams, context: Context) -> EffectEstima
 def _chosen(study: Study, params: BootstrapParams, context: Context) -> EstimatorSpec:
     """Return the named entry, or the first in plan order that is cheap to redraw."""
     assert context.catalogue is not None
-    known = context.catalogue(study)
+    # What is resampled by default follows from the data alone, so that a declared design changes no number.
+    open_design = study.declaration.model_copy(update={"design": None})
+    known = context.catalogue(replace(study, declaration=open_design))
     if params.of:
         wanted = params.of.lower()
         named = [spec for spec in known.values() if wanted in (spec.name, *(alias.lower() for alias in spec.aliases))]
