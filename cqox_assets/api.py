@@ -152,7 +152,8 @@ def sensitivity(
     study, catalogue = _study(frame, roles, tables), load_estimators()
     sharing = estimate.estimator in catalogue and catalogue[estimate.estimator].shares_nuisance
     held = shared_nuisance(study) if sharing else None
-    context = runner_for(Context(nuisance=held if isinstance(held, Nuisance) else None))
+    shared = held if isinstance(held, Nuisance) else None
+    context = runner_for(Context(nuisance=shared, budget_seconds=spec.budget_seconds))
     return spec.run(study, estimate, values, context)
 
 

@@ -135,6 +135,9 @@ def _config_type(kind: Any) -> Any:
     if origin is Literal:
         return str
     if origin in (tuple, list):
+        nested = next((part for part in arguments if get_origin(part) in (tuple, list)), None)
+        if nested is not None:
+            return list[_config_type(nested)]  # type: ignore[misc]
         return list[str] if str in arguments else list[float]
     if origin in (dict, Mapping):
         return dict[str, Any]

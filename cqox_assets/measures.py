@@ -162,6 +162,20 @@ MEASURES: Mapping[str, Measure] = {
             reference="Austin 2009, doi:10.1002/sim.3697",
         ),
         Measure(
+            "assignment_p", "Assignment at random",
+            "p-value of the test that the covariates do not tell who was treated", "above", 0.01,
+            meaning="The covariates tell who was treated, so assignment was not random, or it went wrong.",
+            remedy="Use an estimator that adjusts for the covariates, and find out how units came into their arms.",
+            reference="Hansen & Bowers 2008, doi:10.1214/08-STS254",
+        ),
+        Measure(
+            "specification_p", "Linear model", "p-value of Ramsey's test that the regression needs no bends", "above",
+            0.01, meaning="The outcome bends or interacts where the regression is straight; what it adjusts for may be "
+            "adjusted for wrongly.",
+            remedy="Use an estimator with flexible outcome models (aipw, double_ml), or map squares and products.",
+            reference="Ramsey 1969, doi:10.1111/j.2517-6161.1969.tb00796.x",
+        ),
+        Measure(
             "vif", "Variance inflation", "largest variance inflation factor of the covariates", "below", 10,
             meaning="Covariates are almost linear combinations of one another.",
             remedy="Leave out one of the named covariates; the effect is still estimable, its adjustment is noisy.",
@@ -191,6 +205,35 @@ MEASURES: Mapping[str, Measure] = {
             "weight_range", "Largest weight", "largest weight over the mean weight, within arm", "below", 20, 100,
             meaning="A single unit can move the answer.", remedy="Trim extreme propensities or use overlap weights.",
             reference="Cole & Hernan 2008, doi:10.1093/aje/kwn164",
+        ),
+        Measure(
+            "treatment_variation", "Variation of the treatment",
+            "share of the treatment's variance that the covariates leave unexplained, out of fold", "above", 0.1, 0.01,
+            meaning="The covariates all but determine the treatment, so little of it is left to compare.",
+            remedy="Leave out covariates that the treatment decides or that decide it without touching the outcome.",
+            reference="Chernozhukov et al. 2018, doi:10.1111/ectj.12097",
+        ),
+        Measure(
+            "dose_balance", "Balance of the dose",
+            "largest weighted correlation of the dose with a covariate, after weighting by marginal over conditional "
+            "density", "below", 0.1, 0.25, meaning="The weighted dose still goes with covariates.",
+            remedy="Use another learner for the dose, leave out extreme doses, or raise ratio_limit.",
+            reference="Zhu, Coffman & Ghosh 2015, doi:10.1515/jci-2014-0022",
+        ),
+        Measure(
+            "dose_overlap", "Overlap along the dose",
+            "share of pairs of unit and dose on the curve where the dose is one that units like it received", "above",
+            0.8, 0.5, meaning="Much of the curve is extrapolation: units like these never received such doses.",
+            remedy="Restrict the study to comparable units, or read the curve only where few units are extrapolated.",
+            reference="Hirano & Imbens 2004, doi:10.1002/0470090456.ch7",
+        ),
+        Measure(
+            "rows_near_dose", "Rows near each dose",
+            "effective number of rows, weights counted, that the curve rests on where it rests on fewest", "above",
+            20, 5,
+            meaning="A part of the curve rests on very few rows.",
+            remedy="Read the curve where doses are common, widen the bandwidth, or deliver more rows.",
+            reference="Kennedy, Ma, McHugh & Small 2017, doi:10.1111/rssb.12212",
         ),
         Measure(
             "matched_share", "Matched share", "matched treated units over treated units", "above", 0.8, 0.5,
@@ -300,6 +343,100 @@ MEASURES: Mapping[str, Measure] = {
             meaning="A weak hidden common cause of mediator and outcome could explain the mediated effect away.",
             remedy="Map the common causes of mediator and outcome as covariates.",
             reference="Imai, Keele & Yamamoto 2010, doi:10.1214/10-STS321",
+        ),
+        Measure(
+            "exposure_probability", "Smallest exposure probability",
+            "smallest probability of a compared exposure among the units that can have it", "above", 0.01, 0.0001,
+            meaning="Some units almost never have a compared exposure, so those that do count very much.",
+            remedy="Use the Hajek form, an exposure by share of treated neighbours, or leave out the ties of hubs.",
+            reference="Aronow & Samii 2017, doi:10.1214/16-AOAS1005",
+        ),
+        Measure(
+            "exposure_share", "Units that can have every exposure",
+            "share of units whose design lets them have every compared exposure", "above", 0.8, 0.5,
+            meaning="The contrast leaves out units that can never have one of its exposures.",
+            remedy="Read it as the effect on the units that can, or choose exposures that more units can have.",
+            reference="Aronow & Samii 2017, doi:10.1214/16-AOAS1005",
+        ),
+        Measure(
+            "design_p", "Agreement with the stated assignment",
+            "p-value of the tests that as many are treated, and treated together along ties, as the stated assignment "
+            "says, times the number of tests", "above", 0.01, 1e-6,
+            meaning="Treatment was not assigned as stated, so exposure probabilities are wrong.",
+            remedy="State the probability, the propensity of each unit, or the clusters that were treated together.",
+            reference="Aronow & Samii 2017, doi:10.1214/16-AOAS1005",
+        ),
+        Measure(
+            "target_overlap", "Target units that could have been studied",
+            "share of target units whose chance of being studied lies between the studied's 1st and 99th percentile",
+            "above", 0.8, 0.5, meaning="Much of the target has no studied unit like it, so the answer extrapolates.",
+            remedy="Restrict the target to units like the studied, or leave out the covariate that decides who was "
+            "studied if it does not change the effect.",
+            reference="Stuart et al. 2011, doi:10.1111/j.1467-985X.2010.00673.x",
+        ),
+        Measure(
+            "proxy_f", "Strength of the proxies",
+            "F statistic of the treatment proxies for the outcome proxies, in their weakest direction", "above", 10,
+            meaning="The treatment proxies barely tell the outcome proxies, so the hidden confounder is hardly "
+            "accounted for and the usual interval cannot be trusted.",
+            remedy="Map stronger proxies, or fewer outcome proxies.",
+            reference="Cragg & Donald 1993, doi:10.1017/S0266466600007519",
+        ),
+        Measure(
+            "proxy_correlation", "Correlation of the proxies",
+            "smallest canonical correlation of treatment and outcome proxies, given treatment and covariates",
+            reference="Miao, Geng & Tchetgen Tchetgen 2018, doi:10.1093/biomet/asy038",
+        ),
+        Measure(
+            "spatial_dependence_p", "Spatial dependence",
+            "p-value of Moran's I of least-squares residuals; small: neighbours are alike beyond the regressors",
+            reference="Cliff & Ord 1981",
+        ),
+        Measure(
+            "spatial_model_p", "Spatial model",
+            "p-value of the test that the spatial model leaves no dependence over", "above", 0.05, 0.0001,
+            meaning="Neighbours depend on each other in a way that the model does not describe.",
+            remedy="Try model: durbin or error, other neighbours, or add covariates that vary over space.",
+            reference="Anselin & Kelejian 1997, doi:10.1177/016001769702000109",
+        ),
+        Measure(
+            "regime_rows", "Rows that follow a regime",
+            "rows that followed a compared regime in every period (that are in an arm), in the regime with fewer",
+            "above", 30, 0, meaning="Hardly anybody did what the regime asks for, so the answer rests on the model.",
+            remedy="Compare regimes that people follow, such as a change in one period, or deliver more rows.",
+            reference="Robins & Hernan 2009, doi:10.1201/9781420011579.ch23",
+        ),
+        Measure(
+            "history_interaction_p", "Interaction of the last treatment with what came before",
+            "p-value of the products of the last treatment with covariates and earlier treatments", "above", 0.05,
+            meaning="The treatment acts differently after different histories, which main effects leave out.",
+            remedy="Use form saturated, or add product columns to the covariates.",
+            reference="Bang & Robins 2005, doi:10.1111/j.1541-0420.2005.00377.x",
+        ),
+        Measure(
+            "bootstrap_bias", "Bias of the draws",
+            "distance of the mean of the draws from the estimate, in standard errors", "below", 0.25,
+            meaning="The estimator is biased in samples of this size, or ruled by few rows.",
+            remedy="Read the BCa or studentised interval.", reference="Efron & Tibshirani 1993",
+        ),
+        Measure(
+            "draws_skewness", "Skewness of the draws", "size of the third standardised moment of the draws", "below",
+            0.5, 2, meaning="The draws are far from normal: a few rows decide the estimate.",
+            remedy="Read the studentised interval, look at the largest outcomes, or take logarithms or a robust mean.",
+            reference="Davison & Hinkley 1997, doi:10.1017/CBO9780511802843",
+        ),
+        Measure(
+            "largest_influence", "Largest influence", "share of the squared influences on the estimate that one row, "
+            "cluster or jackknife group has", "below", 0.2, 0.5,
+            meaning="The estimate hangs on one unit, so its distribution cannot be learned from this sample.",
+            remedy="Look at the largest outcomes, take logarithms or a robust mean, and compare without that unit.",
+            reference="Athreya 1987, doi:10.1214/aos/1176350371",
+        ),
+        Measure(
+            "failed_draws", "Failed draws", "share of resampled data sets that could not be estimated", "below", 0.01,
+            0.1, meaning="Some resampled data lack what the estimator needs, and leaving them out bends the draws.",
+            remedy="Use the Bayesian scheme, which leaves nobody out, merge small groups, or deliver more rows.",
+            reference="Davison & Hinkley 1997, doi:10.1017/CBO9780511802843",
         ),
         Measure(
             "effect_calibration", "Calibration of predicted effects",

@@ -28,10 +28,20 @@ class Estimand(StrEnum):
     ACME = "ACME"
     ADE = "ADE"
     TOTAL = "total"
+    DIRECT = "direct"
+    INDIRECT = "indirect"
+    OVERALL = "overall"
+    TARGET_ATE = "target_ATE"
     PROPORTION_MEDIATED = "proportion_mediated"
     SLOPE = "slope"
+    DOSE_CONTRAST = "dose_contrast"
+    DOSE_RESPONSE = "dose_response"
+    OPTIMAL_DOSE = "optimal_dose"
     LEVEL_CHANGE = "level_change"
     SLOPE_CHANGE = "slope_change"
+    REGIME = "regime_contrast"
+    REGIME_MEAN = "regime_mean"
+    POLICY_VALUE = "policy_value"
 
 
 @dataclass(frozen=True)
@@ -342,11 +352,16 @@ class Nuisance:
     ----------
     predictions : mapping of str to DataFrame
         Compared arm to a frame with one row per unit of that contrast's study, in its order, and the columns
-        `propensity` (of the compared arm), `outcome_reference`, `outcome_compared` and `fold`.
+        `propensity` (of the compared arm), `outcome_reference`, `outcome_compared`, `best_reference`,
+        `best_compared` (the same outcomes, with the shrinkage that predicts best) and `fold`; for small studies the
+        same columns again, prefixed `again_`, from other folds.
     learner, seed, folds : str, int, int
         What was fitted; an estimator that asks for something else fits its own.
     clipped : int
         Rows whose propensity was moved to the clipping bound.
+    folded : mapping of str to Folded
+        Compared arm to its rows in folds, with the designs made of them, for further models in the process that fitted
+        the nuisances; never stored.
     """
 
     predictions: Mapping[str, pd.DataFrame]
@@ -357,6 +372,7 @@ class Nuisance:
     diagnostics: tuple[Diagnostic, ...] = ()
     clipped: int = 0
     notices: tuple[str, ...] = ()
+    folded: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the predictions, as plain values."""

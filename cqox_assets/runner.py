@@ -34,7 +34,7 @@ def run_estimator(
     analytic standard errors by resampling.
     """
     params = spec.params() if params is None else params
-    context = Context.fresh() if context is None else context
+    context = runner_for() if context is None else context
     started = time.perf_counter()
     try:
         with threads_for(len(study)):
@@ -55,7 +55,7 @@ def run_estimator(
 def _answer(spec: EstimatorSpec, study: Study, params: CommonParams, context: Context) -> EffectEstimate | Refusal:
     suited, notices = suited_to(spec, study)
     outcome = refuse_early(spec, suited) or _run_contrasts(spec, suited, params, context)
-    if isinstance(outcome, EffectEstimate) and params.inference != "analytic":
+    if isinstance(outcome, EffectEstimate) and params.inference != "analytic" and not spec.resamples:
         outcome = _resample(spec, suited, params, context, outcome)
     return replace(outcome, notices=(*notices, *outcome.notices)) if isinstance(outcome, EffectEstimate) else outcome
 
@@ -107,20 +107,27 @@ def run_guarded(
 
 
 def runner_for(context: Context | None = None) -> Context:
-    """Return a context whose `runner` runs any estimator of the catalogue by name, without shared nuisances."""
+    """Return a context that runs any estimator of the catalogue by name, without shared nuisances, and ranks them."""
 
     def run(name: str, study: Study, values: Mapping[str, Any]) -> Outcome:
         spec = entry_named(load_estimators(), name)
         return run_guarded(spec, study, values)
 
-    return replace(context or Context.fresh(), runner=run)
+    def catalogue(study: Study) -> Mapping[str, EstimatorSpec]:
+        from cqox_assets.discovery.plan import plan_methods
+
+        known = load_estimators()
+        return {name: known[name] for name in plan_methods(study).names}
+
+    return replace(context or Context.fresh(), runner=run, catalogue=catalogue)
 
 
 def _run_contrasts(
     spec: EstimatorSpec, study: Study, params: CommonParams, context: Context
 ) -> EffectEstimate | Refusal:
     try:
-        if study.treatment_kind is not TreatmentKind.CATEGORICAL or not compares_arms(spec, study):
+        apart = study.treatment_kind is TreatmentKind.CATEGORICAL and not spec.joint_arms
+        if not apart or not compares_arms(spec, study):
             return spec.run(study, params, context)
         answers = {}
         for arm, part in study.contrasts():
@@ -171,7 +178,8 @@ def _resample(
     spec: EstimatorSpec, study: Study, params: CommonParams, context: Context, point: EffectEstimate
 ) -> EffectEstimate | Refusal:
     """Replace analytic inference by the bootstrap of rows or clusters; the whole estimator is refitted each draw."""
-    panel = Role.UNIT in spec.requires
+    # Rows of one unit belong together where the entry reads them in time.
+    panel = Role.UNIT in spec.requires or (study.repeats_units and {Role.UNIT, Role.TIME} <= spec.accepts)
     if params.inference == "cluster_bootstrap" and not (panel or study.has(Role.CLUSTER)):
         return spec.refuse(
             "missing_role",
@@ -185,7 +193,7 @@ def _resample(
     draws: list[list[float]] = []
     failed = 0
     for rows in resampled_rows(len(study), params.draws, params.seed, cluster):
-        drawn = _with_copies(study, rows) if panel else study.take(rows)
+        drawn = study.redrawn(rows) if panel else study.take(rows)
         answer = _run_contrasts(spec, drawn, analytic, replace(context, nuisance=None))
         if isinstance(answer, Refusal) or len(answer.effects) != len(point.effects):
             failed += 1
@@ -216,14 +224,3 @@ def _resample(
     return replace(
         point, effects=tuple(effects), inference=f"percentile bootstrap of {kind}, {len(draws)} draws", notices=notices
     )
-
-
-def _with_copies(study: Study, rows: np.ndarray) -> Study:
-    """Return the drawn rows of a panel; a unit that is drawn twice becomes two units, clusters alike."""
-    copy = pd.Series(rows).groupby(rows).cumcount().to_numpy()
-    drawn = study.take(rows)
-    for role in (Role.UNIT, Role.CLUSTER):
-        codes = study.codes(role)
-        if codes is not None:
-            drawn = drawn.with_column(f"{role} drawn", codes[rows] + copy * (int(codes.max()) + 1), role)
-    return drawn

@@ -3,8 +3,9 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+import numpy as np
 import pandas as pd
 
 from cqox_assets.errors import CatalogError, ContractError
@@ -112,12 +113,15 @@ class Context:
         How long the entry may take; `left()` says what remains.
     arm : str
         Compared arm of the contrast that is being estimated; the key into shared nuisances.
+    catalogue : callable, optional
+        Every entry by name, those that suit a study best first: study -> mapping of str to EstimatorSpec.
     """
 
     nuisance: Nuisance | None = None
     runner: "Callable[[str, Study, Mapping[str, Any]], Outcome] | None" = None
     budget_seconds: float | None = None
     arm: str | None = None
+    catalogue: "Callable[[Study], Mapping[str, EstimatorSpec]] | None" = None
     started: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -131,6 +135,10 @@ class Context:
             return float("inf")
         return self.budget_seconds - (time.monotonic() - self.started)
 
+    def compared(self, study: Study) -> str:
+        """Return the compared arm: that of the contrast that is estimated, else the study's first one."""
+        return self.arm if self.arm is not None else (study.arms[1] if len(study.arms) > 1 else "")
+
     def shared(self, study: Study, params: CommonParams) -> pd.DataFrame | None:
         """Return the shared predictions for this contrast if they are what `params` asks for, else None."""
         held = self.nuisance
@@ -138,25 +146,58 @@ class Context:
             return None
         if (held.learner, held.seed, held.folds) != (params.nuisance, params.seed, params.folds):
             return None
-        arm = self.arm if self.arm is not None else (study.arms[1] if len(study.arms) > 1 else "")
-        frame = held.predictions.get(arm)
+        frame = held.predictions.get(self.compared(study))
         return frame if frame is not None and len(frame) == len(study) else None
 
 
 Run = Callable[[Study, Any, Context], EffectEstimate | Refusal]
 
+
+class Replicates(Protocol):
+    """An estimate that resampling weights recompute without running the estimator again.
+
+    Weights multiply the sampling weights of the study's rows; `estimate` is the point on the rows as they are. What is
+    drawn are groups of rows, given as codes 0..G-1, shape (n,).
+    """
+
+    estimate: float
+
+    def influence(self, group: np.ndarray) -> np.ndarray:
+        """Return the summed influence of each group on the estimate, shape (G,), in units of the estimate."""
+
+    def draws(self, weights: np.ndarray, group: np.ndarray, *, errors: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Return estimate and standard error for weights (B, G), shape (B,) each, NaN where it cannot be estimated.
+
+        Without `errors` the standard errors are NaN.
+        """
+
+
 ASSUMPTIONS: Mapping[str, Assumption] = {
     item.name: item
     for item in (
-        Assumption("random_assignment", "Treatment was assigned at random.", True, ("raw_smd",)),
+        Assumption("random_assignment", "Treatment was assigned at random.", True, ("raw_smd", "assignment_p")),
         Assumption("no_interference", "One unit's treatment does not change another unit's outcome."),
         Assumption("unconfoundedness", "Given the covariates, treatment is as good as random."),
         Assumption("positivity", "Every unit could have had either treatment.", True, ("overlap",)),
         Assumption(
+            "dose_positivity",
+            "Every unit could have had every dose of the curve.",
+            True,
+            ("dose_overlap", "rows_near_dose", "dose_balance"),
+        ),
+        Assumption("smooth_curve", "The mean outcome changes smoothly with the dose."),
+        Assumption(
             "propensity_model", "The propensity model balances the covariates.", True, ("adjusted_smd", "weight_range")
         ),
-        Assumption("outcome_model", "The outcome model is right on average over the target units."),
-        Assumption("linearity", "Outcome depends linearly on treatment and covariates, with one common effect."),
+        Assumption(
+            "outcome_model", "The outcome model is right on average over the target units.", True, ("specification_p",)
+        ),
+        Assumption(
+            "linearity",
+            "Outcome depends linearly on treatment and covariates, with one common effect.",
+            True,
+            ("specification_p",),
+        ),
         Assumption(
             "common_effect", "The effect is the same for all units; else a variance-weighted average is estimated."
         ),
@@ -183,6 +224,22 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
             True,
             ("pretrend_p",),
         ),
+        Assumption(
+            "shared_history",
+            "Units with the same history of treatment and covariates, treated or not, would have changed alike.",
+            True,
+            ("matched_share", "adjusted_smd"),
+        ),
+        Assumption(
+            "spatial_exogeneity",
+            "Given the covariates, treatment is unrelated to what is not observed about a unit and its neighbours.",
+        ),
+        Assumption(
+            "spatial_model",
+            "Neighbours are who is said to be, and they matter as the model says.",
+            True,
+            ("spatial_model_p",),
+        ),
         Assumption("no_anticipation", "Nobody reacts before treatment starts.", True, ("pretrend_p",)),
         Assumption(
             "stable_trend",
@@ -201,6 +258,66 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
             "The mediators and the outcome follow the fitted models.",
             True,
             ("mediator_interaction_p",),
+        ),
+        Assumption(
+            "exposure_mapping",
+            "Of all other units' treatments only the stated exposure through direct ties reaches an outcome.",
+        ),
+        Assumption(
+            "known_assignment",
+            "Units, or whole clusters, were treated independently with the stated probability.",
+            True,
+            ("design_p",),
+        ),
+        Assumption(
+            "exposure_positivity",
+            "Every unit could have had every exposure that is compared.",
+            True,
+            ("exposure_share", "exposure_probability"),
+        ),
+        Assumption(
+            "randomised_among_studied",
+            "Among the studied, treatment was assigned at random, or is so given the covariates.",
+        ),
+        Assumption(
+            "selection_ignorability",
+            "Given the covariates, studied and target units have the same average effect.",
+        ),
+        Assumption(
+            "selection_positivity",
+            "Every unit of the target population could have been studied.",
+            True,
+            ("target_overlap", "effective_sample_size"),
+        ),
+        Assumption(
+            "selection_model",
+            "The participation model makes the weighted studied units resemble the target population.",
+            True,
+            ("adjusted_smd",),
+        ),
+        Assumption(
+            "proxy_exclusion",
+            "Given the hidden confounder and the covariates, the treatment proxies do not move outcome or outcome "
+            "proxies, and the treatment does not move the outcome proxies.",
+            True,
+            ("overidentification_p",),
+        ),
+        Assumption(
+            "proxy_completeness",
+            "The proxies vary with every side of the hidden confounder that moves treatment and outcome.",
+            True,
+            ("proxy_f",),
+        ),
+        Assumption(
+            "bridge_model",
+            "The outcome bridge, or the treatment bridge, has the stated form.",
+        ),
+        Assumption(
+            "resampling",
+            "Drawing from this sample varies the statistic as drawing from the population would: no single unit rules "
+            "it, and it is smooth.",
+            True,
+            ("largest_influence", "draws_skewness", "bootstrap_bias"),
         ),
         Assumption(
             "donor_pool",
@@ -248,8 +365,14 @@ class EstimatorSpec:
     requires, accepts : frozenset of Role
         Roles without which it refuses; roles that it uses when they are there. `weight` and `cluster` are
         honoured when listed here and refused by name otherwise.
+    side_tables : tuple of str
+        Side tables whose units it is about, such as `edges`; the method plan looks for them.
+    one_of : tuple of tuple of str
+        Groups of roles or side tables of which one group must be there as well; empty if nothing more is needed.
     treatment : tuple of TreatmentKind
         Codings that it can run on; several arms are run as contrasts against the reference arm.
+    joint_arms : bool
+        Whether `run` takes several arms at once, because units of other arms cannot be left out (neighbours).
     invariances : tuple of str
         Changes of the input that must not change the answer: `row_order`, `affine_outcome`, `relabelled_arms`,
         `duplicated_rows`; the contract tests check them.
@@ -263,8 +386,14 @@ class EstimatorSpec:
         Methods of the reference files that it is pinned to.
     applicable : callable, optional
         Study -> (fits, reason in words, rank 0 to 1); used by the method plan.
+    replicates : callable, optional
+        (study, params) -> what recomputes the estimate for many resampling weights at once, or None where these
+        parameters do not allow it; the bootstrap uses it instead of running the entry once per draw.
     shares_nuisance : bool
         Whether it takes the shared nuisance predictions of its context by default.
+    resamples : bool
+        Whether `run` itself answers the bootstraps that `inference` asks for, because drawing rows and running it
+        again would not be valid for it.
     cost : str
         `light` or `heavy`: the size of its pod and its pool.
     question : str
@@ -281,6 +410,13 @@ class EstimatorSpec:
         order of the standard error is known) or `other` (not a standard error, such as a placebo distribution).
     claim_note : str
         What the interval claims instead where it is not `nominal`, and why.
+    claim_bias : float
+        Largest bias in standard deviations of the estimate; 0.1 unless the claim is `biased`.
+    claim_coverage : tuple of two floats, optional
+        Least and largest coverage of 95% intervals; by default what `interval_claim` says.
+    claim_designs : mapping of str to tuple of two floats
+        Designs of `truths` that are too hard for the claim at `coverage_rows`: the largest bias, in standard deviations
+        of the estimate, and the least coverage that are claimed there instead; `claim_note` says why.
     coverage_rows : int
         Rows of a simulated study at which the claim is held.
     """
@@ -292,7 +428,10 @@ class EstimatorSpec:
     run: Run
     requires: frozenset[Role] = frozenset({Role.OUTCOME, Role.TREATMENT})
     accepts: frozenset[Role] = frozenset({Role.COVARIATES, Role.WEIGHT, Role.CLUSTER})
+    side_tables: tuple[str, ...] = ()
+    one_of: tuple[tuple[str, ...], ...] = ()
     treatment: tuple[TreatmentKind, ...] = (TreatmentKind.BINARY, TreatmentKind.CATEGORICAL)
+    joint_arms: bool = False
     aliases: tuple[str, ...] = ()
     invariances: tuple[str, ...] = ("row_order", "affine_outcome")
     assumptions: tuple[str, ...] = ()
@@ -304,7 +443,9 @@ class EstimatorSpec:
     oracle: tuple[str, ...] = ()
     applicable: Callable[[Study], tuple[bool, str, float]] | None = None
     params: type[CommonParams] = CommonParams
+    replicates: "Callable[[Study, Any], Replicates | None] | None" = None
     shares_nuisance: bool = False
+    resamples: bool = False
     cost: Literal["light", "heavy"] = "light"
     version: str = "1"
     question: str = ""
@@ -313,7 +454,17 @@ class EstimatorSpec:
     example: Example | None = None
     interval_claim: Literal["nominal", "conservative", "biased", "other"] = "nominal"
     claim_note: str = ""
+    claim_bias: float = 0.1
+    claim_coverage: tuple[float, float] | None = None
+    claim_designs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     coverage_rows: int = 1000
+
+    @property
+    def coverage_limits(self) -> tuple[float, float]:
+        """Least and largest coverage of 95% intervals that the entry is held to."""
+        if self.claim_coverage is not None:
+            return self.claim_coverage
+        return (0.93, 0.97) if self.interval_claim == "nominal" else (0.93, 1.0)
 
     def refuse(self, code: str, reason: str, remedy: str) -> Refusal:
         """Return a refusal in this entry's name."""
@@ -358,7 +509,7 @@ class EstimatorSpec:
             raise ContractError(f"{self.name}: declared diagnostic '{missing[0]}' was not returned")
         clusters = study.codes(Role.CLUSTER)
         per_arm: dict[str, int] = {}
-        if study.arms and study.has(Role.TREATMENT):
+        if study.arms and study.treatment_kind in (TreatmentKind.BINARY, TreatmentKind.CATEGORICAL):
             codes = study.column(Role.TREATMENT)
             per_arm = {arm: int((codes == code).sum()) for code, arm in enumerate(study.arms)}
         return EffectEstimate(
@@ -386,6 +537,8 @@ class SensitivitySpec:
 
     `applies_to` holds estimator names or estimands; empty means every estimate. `informs_in_trial`: the question is
     about unmeasured causes of the treatment, so in a declared trial its answer informs and does not hold.
+    `most`: how many estimates are asked about, in the order of the method plan; None asks about all. `budget_seconds`:
+    wall time that the question may take for all of them together.
     """
 
     name: str
@@ -394,6 +547,8 @@ class SensitivitySpec:
     run: Callable[[Study, "EffectEstimate", Any, Context], SensitivityResult | Refusal]
     applies_to: tuple[str, ...] = ()
     informs_in_trial: bool = False
+    most: int | None = None
+    budget_seconds: float | None = None
     reference: str = ""
     params: type[CommonParams] = CommonParams
     cost: Literal["light", "heavy"] = "light"

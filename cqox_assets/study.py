@@ -53,6 +53,7 @@ class TreatmentKind(StrEnum):
     BINARY = "binary"
     CATEGORICAL = "categorical"
     CONTINUOUS = "continuous"
+    REPEATED = "repeated"
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class Study:
 
     def column(self, role: Role) -> np.ndarray:
         """Values of the role's one column as a float64 array of shape (n,)."""
-        return self._floats([self.name(role)])[:, 0]
+        return self._floats(self.name(role))
 
     def matrix(self, role: Role = Role.COVARIATES) -> np.ndarray:
         """Values of the role's columns as a float64 array of shape (n, k); k may be 0."""
@@ -152,6 +153,8 @@ class Study:
         if not self.has(Role.WEIGHT):
             return None
         weight = self.column(Role.WEIGHT)
+        if len(weight) == 0:
+            return weight
         if not np.all(np.isfinite(weight)) or weight.min() < 0 or weight.sum() == 0:
             raise MappingError(
                 f"weight column '{self.name(Role.WEIGHT)}' has negative or missing values; "
@@ -165,9 +168,11 @@ class Study:
 
     @property
     def treatment_kind(self) -> TreatmentKind:
-        """How the treatment is coded."""
+        """How the treatment is coded; several columns are one treatment that is repeated in time."""
         if not self.has(Role.TREATMENT):
             return TreatmentKind.NONE
+        if len(self.names(Role.TREATMENT)) > 1:
+            return TreatmentKind.REPEATED
         if not self.arms:
             return TreatmentKind.CONTINUOUS
         return TreatmentKind.BINARY if len(self.arms) <= 2 else TreatmentKind.CATEGORICAL
@@ -191,14 +196,51 @@ class Study:
             return
         name = self.name(Role.TREATMENT)
         codes = self.frame[name].to_numpy()
+        target = np.zeros(len(codes), dtype=bool)
+        if len(self.names(Role.POPULATION)) == 1:
+            target = self.column(Role.POPULATION) == 0  # no arm of theirs was studied; every contrast is about them
         for code, arm in enumerate(self.arms[1:], start=1):
-            part = self.frame.loc[(codes == 0) | (codes == code)].reset_index(drop=True)
-            part[name] = (part[name] == code).astype(float)
+            part = self.frame.loc[(codes == 0) | (codes == code) | target].reset_index(drop=True)
+            part[name] = (part[name] == code).astype(float).where(part[name].isin((0, code)))
             yield arm, replace(self, frame=part, arms=(self.arms[0], arm))
 
     def take(self, rows: np.ndarray) -> "Study":
-        """Return the study of the given rows (positions or boolean mask), in that order."""
-        return replace(self, frame=self.frame.iloc[np.asarray(rows)].reset_index(drop=True))
+        """Return the study of the given rows (positions or boolean mask), in that order, with the ties among them."""
+        taken = replace(self, frame=self.frame.iloc[np.asarray(rows)].reset_index(drop=True))
+        edges = self.tables.get("edges")
+        if edges is None or not {"source", "target"} <= set(edges.columns):
+            return taken
+        kept = np.arange(len(self))[np.asarray(rows)]
+        if len(np.unique(kept)) < len(kept):
+            return taken  # a resample with repeats is no part of the network
+        return replace(taken, tables={**self.tables, "edges": self._ties_among(kept, edges)})
+
+    def _ties_among(self, kept: np.ndarray, edges: pd.DataFrame) -> pd.DataFrame:
+        """Return the edges without those of units that are left out; edges of strangers stay, to be refused."""
+        if not self.has(Role.UNIT):  # units are then named by their place in the table
+            place = pd.Series(np.arange(len(kept)), index=kept)
+            moved = {end: pd.to_numeric(edges[end], errors="coerce").map(place) for end in ("source", "target")}
+            return edges.assign(**moved).dropna(subset=["source", "target"]).reset_index(drop=True)
+        units = self.frame[self.name(Role.UNIT)]
+        left_out = set(units) - set(units.iloc[kept])
+        if not left_out:
+            return edges
+        texts = left_out | {str(unit) for unit in left_out}
+        lost = edges["source"].isin(texts) | edges["target"].isin(texts)
+        return edges[~lost.to_numpy()].reset_index(drop=True)
+
+    def redrawn(self, rows: np.ndarray) -> "Study":
+        """Return the rows (positions) of a bootstrap sample of a panel.
+
+        A unit that is drawn twice becomes two units, and a cluster alike.
+        """
+        copy = pd.Series(rows).groupby(rows).cumcount().to_numpy()
+        drawn = self.take(rows)
+        for role in (Role.UNIT, Role.CLUSTER):
+            codes = self.codes(role)
+            if codes is not None:
+                drawn = drawn.with_column(f"{role} drawn", codes[rows] + copy * (int(codes.max()) + 1), role)
+        return drawn
 
     def with_column(self, name: str, values: np.ndarray, role: Role) -> "Study":
         """Return a copy in which a column holds `values` and plays `role` alone."""
@@ -259,10 +301,12 @@ class Study:
             notices=tuple(facts["notices"]),
         )
 
-    def _floats(self, names: list[str]) -> np.ndarray:
+    def _floats(self, names: str | list[str]) -> np.ndarray:
+        """Return a copy of one column, shape (n,), or of several, shape (n, k), as float64."""
         try:
-            return np.ascontiguousarray(self.frame[names].to_numpy(dtype=np.float64, na_value=np.nan))
+            return np.array(self.frame[names].to_numpy(dtype=np.float64, na_value=np.nan), order="C")
         except (TypeError, ValueError) as error:
+            names = [names] if isinstance(names, str) else names
             texts = [name for name in names if not pd.api.types.is_numeric_dtype(self.frame[name])]
             raise MappingError(
                 f"column {', '.join(texts) or names} is not numeric ({error}); prepare the study before estimating"

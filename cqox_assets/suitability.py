@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from cqox_assets.catalog import load_estimators
+from cqox_assets.declaration import Contrast
 from cqox_assets.result import Refusal
 from cqox_assets.spec import EstimatorSpec
 from cqox_assets.study import Role, Study, TreatmentKind
@@ -22,9 +24,10 @@ def suited_to(spec: EstimatorSpec, study: Study) -> tuple[Study, tuple[str, ...]
     """Return the rows and clusters that an entry works on, and what the reader must know about them.
 
     Rows of a target population are only for entries that take that role. Units that repeat are clusters, unless
-    clusters are mapped or the entry needs the units themselves.
+    clusters are mapped or the entry needs the units themselves. A dose plays the treatment as :func:`with_dose` says.
     """
     taken, notices = spec.accepts | spec.requires, []
+    study = with_dose(spec, study)
     if Role.POPULATION not in taken and len(inside := study.studied()) < len(study):
         notices.append(f"{len(study) - len(inside)} rows of the target population were left out")
         study = inside
@@ -39,16 +42,44 @@ def suited_to(spec: EstimatorSpec, study: Study) -> tuple[Study, tuple[str, ...]
     return study, tuple(notices)
 
 
+def with_dose(spec: EstimatorSpec, study: Study) -> Study:
+    """Return the study with its dose as a continuous treatment, where the entry takes doses or no treatment is mapped.
+
+    Arms, and a contrast that was declared between them, are then left aside.
+    """
+    taken = spec.accepts | spec.requires
+    if len(study.names(Role.DOSE)) != 1 or Role.TREATMENT not in taken:
+        return study
+    if study.has(Role.TREATMENT) and Role.DOSE not in taken:
+        return study
+    stated = study.declaration if not study.arms else study.declaration.model_copy(update={"contrast": Contrast()})
+    roles = {**study.roles, Role.TREATMENT: study.names(Role.DOSE)}
+    return replace(study, roles=roles, arms=(), declaration=stated)
+
+
 def refuse_early(spec: EstimatorSpec, study: Study) -> Refusal | None:
     """Return why an entry cannot run on a study that was suited to it, or None."""
+    if Role.DOSE in spec.accepts | spec.requires and len(study.names(Role.DOSE)) > 1:
+        return spec.refuse(
+            "several_doses",
+            f"several columns play the role 'dose': {', '.join(map(repr, study.names(Role.DOSE)))}",
+            "map the one whose curve is asked for in study.yaml: roles: {dose: <column>}",
+        )
     for role in sorted(spec.requires):
         if not study.has(role):
             left_out = next((notice for notice in study.notices if notice.startswith(f"{role} with one value")), "")
             return spec.refuse(
                 "missing_role",
-                f"no column plays the role '{role}'" + (f": {left_out}" if left_out else ""),
-                f"map it in study.yaml: roles: {{{role}: <column>}}",
+                f"no column plays the role '{role}'{_or_dose(spec, role, quoted=True)}"
+                + (f": {left_out}" if left_out else ""),
+                f"map it in study.yaml: roles: {{{role}: <column>}}{_or_dose(spec, role)}",
             )
+    unsuited = unsuited_treatment(spec, study)
+    if unsuited is not None:
+        return spec.refuse("treatment_kind", *unsuited)
+    lacking = missing_choice(spec, study)
+    if lacking is not None:
+        return spec.refuse("missing_role", *lacking)
     for role in _MUST_HONOUR:
         if study.has(role) and role not in spec.accepts | spec.requires:
             return spec.refuse(
@@ -63,11 +94,62 @@ def refuse_early(spec: EstimatorSpec, study: Study) -> Refusal | None:
             "deliver one row per unit, unmap the role 'unit' in study.yaml if it may be ignored, or use another "
             "estimator",
         )
+    studied = study.studied()  # rows of a target population need neither arm nor outcome
+    if len(studied) == 0 and len(study):
+        return spec.refuse(
+            "one_population",
+            f"column '{study.name(Role.POPULATION)}' has no studied rows",
+            "mark the rows of the study with 1, those of the target population with 0",
+        )
     return (
-        _refuse_clusters(spec, study)
-        or (_refuse_treatment(spec, study) if compares_arms(spec, study) else None)
-        or _refuse_lone_clusters(spec, study)
-        or _refuse_unequal_strata(spec, study)
+        _refuse_clusters(spec, studied)
+        or (_refuse_treatment(spec, studied) if compares_arms(spec, study) else None)
+        or _refuse_lone_clusters(spec, studied)
+        or _refuse_unequal_strata(spec, studied)
+    )
+
+
+def unsuited_treatment(spec: EstimatorSpec, study: Study) -> tuple[str, str] | None:
+    """Return reason and remedy where an entry cannot read the kind of treatment that the study has, or None."""
+    kind = study.treatment_kind
+    if kind in spec.treatment or not (kind is TreatmentKind.REPEATED or compares_arms(spec, study)):
+        return None
+    if kind is TreatmentKind.REPEATED:
+        listed = ", ".join(f"'{study.label(name)}'" for name in study.names(Role.TREATMENT))
+        able = [name for name, entry in load_estimators().items() if kind in entry.treatment]
+        return (
+            f"the role 'treatment' lists {listed}, one treatment repeated in time; this estimator reads one column",
+            f"use {' or '.join(able)}, or map one of the columns as treatment",
+        )
+    named = f"the treatment '{study.name(Role.TREATMENT)}'" if study.has(Role.TREATMENT) else "the treatment"
+    return f"{named} is {kind}, this estimator needs {' or '.join(spec.treatment)}", treatment_remedy(spec, study)
+
+
+def _or_dose(spec: EstimatorSpec, role: Role, *, quoted: bool = False) -> str:
+    """Return that a dose would do as well as a treatment, where it would."""
+    if role != Role.TREATMENT or Role.DOSE not in spec.accepts:
+        return ""
+    return " or 'dose'" if quoted else " or {dose: <column>}"
+
+
+def treatment_remedy(spec: EstimatorSpec, study: Study) -> str:
+    """Return what to do where the treatment's coding is none that the entry takes; it names entries that do."""
+    kind = study.treatment_kind
+    if kind is not TreatmentKind.CONTINUOUS and spec.treatment == (TreatmentKind.CONTINUOUS,):
+        return "map the amount that each unit received in study.yaml: roles: {dose: <column>}"
+    takers = [
+        name
+        for name, other in load_estimators().items()
+        if kind in other.treatment
+        and other.requires <= {Role.OUTCOME, Role.TREATMENT, Role.COVARIATES}
+        and not other.one_of
+        and other.family != "resampling"
+    ]
+    if kind is not TreatmentKind.CONTINUOUS:
+        return f"use an estimator for a {kind} treatment, such as {', '.join(takers[:3])}"
+    return (
+        f"code '{study.name(Role.TREATMENT)}' in at most ten arms (such as none, low, high) and map that column, or "
+        f"use an estimator for a continuous treatment: {', '.join(takers)}"
     )
 
 
@@ -76,6 +158,28 @@ def compares_arms(spec: EstimatorSpec, study: Study) -> bool:
     if not study.has(Role.TREATMENT) or {Role.UNIT, Role.TIME} & spec.requires:
         return Role.TREATMENT in spec.requires
     return Role.TREATMENT in spec.requires | spec.accepts
+
+
+def missing_choice(spec: EstimatorSpec, study: Study) -> tuple[str, str] | None:
+    """Return why none of the groups that an entry needs one of is there, and what to do; None if one is."""
+    if not spec.one_of or any(all(is_there(study, name) for name in group) for group in spec.one_of):
+        return None
+    reasons, remedies = [], []
+    for group in spec.one_of:
+        roles = [name for name in group if name in list(Role)]
+        tables = [name for name in group if name not in roles]
+        reasons += [f"no side table '{name}' is there" for name in tables]
+        remedies += [f"deliver {name}.csv beside the data" for name in tables]
+        if roles:
+            named = " and ".join(f"'{name}'" for name in roles)
+            reasons.append(f"no column plays the role{'s' if len(roles) > 1 else ''} {named}")
+            remedies.append(f"map roles: {{{', '.join(f'{name}: <column>' for name in roles)}}} in study.yaml")
+    return " and ".join(reasons), ", or ".join(remedies)
+
+
+def is_there(study: Study, name: str) -> bool:
+    """Whether a study has a role, or a side table, of that name."""
+    return study.has(Role(name)) if name in list(Role) else name in study.tables
 
 
 def _refuse_unequal_strata(spec: EstimatorSpec, study: Study) -> Refusal | None:
@@ -116,6 +220,8 @@ def _refuse_lone_clusters(spec: EstimatorSpec, study: Study) -> Refusal | None:
     cluster = study.codes(Role.CLUSTER)
     if cluster is None or not study.arms or not compares_arms(spec, study) or Role.UNIT in spec.requires:
         return None
+    if study.treatment_kind is TreatmentKind.REPEATED:
+        return None  # units change their arm over time; the entry compares regimes
     codes = study.column(Role.TREATMENT)
     for code, arm in enumerate(study.arms):
         if len(np.unique(cluster[codes == code])) < 2:
@@ -141,13 +247,24 @@ def _refuse_clusters(spec: EstimatorSpec, study: Study) -> Refusal | None:
     )
 
 
+def _refuse_equal_doses(spec: EstimatorSpec, study: Study) -> Refusal | None:
+    doses, weights = study.matrix(Role.TREATMENT), study.weights()
+    doses = doses if weights is None else doses[weights > 0]
+    constant = np.ptp(doses, axis=0) == 0 if len(doses) else np.ones(doses.shape[1], dtype=bool)
+    if not constant.any():
+        return None
+    name = study.names(Role.TREATMENT)[int(constant.argmax())]
+    only = f"{doses[0, int(constant.argmax())]:g}" if len(doses) else "nothing"
+    return spec.refuse(
+        "one_arm_only", f"every row of '{name}' has the same treatment: {only}", "map a treatment column that varies"
+    )
+
+
 def _refuse_treatment(spec: EstimatorSpec, study: Study) -> Refusal | None:
-    if study.treatment_kind not in spec.treatment:
-        return spec.refuse(
-            "treatment_kind",
-            f"the treatment is {study.treatment_kind}, this estimator needs {' or '.join(spec.treatment)}",
-            "choose an estimator for this kind of treatment, or code the treatment in arms",
-        )
+    if study.treatment_kind is TreatmentKind.CONTINUOUS:
+        refusal = _refuse_equal_doses(spec, study)
+        if refusal is not None:
+            return refusal
     if study.treatment_kind in (TreatmentKind.BINARY, TreatmentKind.CATEGORICAL):
         codes, weights = study.column(Role.TREATMENT), study.weights()
         codes = codes if weights is None else codes[weights > 0]
@@ -164,7 +281,8 @@ def _refuse_treatment(spec: EstimatorSpec, study: Study) -> Refusal | None:
             return spec.refuse(
                 "empty_arm", f"arm '{empty[0]}' has no rows", "leave the arm out of contrast in study.yaml"
             )
-    if Role.OUTCOME in spec.requires and len(np.unique(study.column(Role.OUTCOME))) < 2:
+    outcome = study.column(Role.OUTCOME) if Role.OUTCOME in spec.requires else np.arange(2.0)
+    if not (outcome[1:] != outcome[:1]).any():
         return spec.refuse(
             "constant_outcome",
             f"outcome '{study.name(Role.OUTCOME)}' is the same in every row",

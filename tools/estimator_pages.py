@@ -120,17 +120,29 @@ def _example(spec: EstimatorSpec) -> list[str]:
         return ["none"]
     example, answer = spec.example, recorded("examples").get(spec.name, {})
     reads = [f'frame = cqox.read_table("{example.data}").frame']
-    tables = ""
+    tables = []
     if example.edges:
         reads.append(f'edges = cqox.read_table("{example.edges}").frame')
-        tables = ', tables={"edges": edges}'
-    params = "".join(f", {key}={value!r}" for key, value in example.params.items())
-    call = f'cqox.estimate("{spec.name}", frame, {dict(example.roles)!r}{tables}{params})'
-    lines = ["```python", "import cqox_assets as cqox", "", *reads, call, "```", ""]
+        tables = ['    tables={"edges": edges},']
+    roles = [f"        {_code(role)}: {_code(names)}," for role, names in example.roles.items()]
+    params = [f"    {key}={_code(value)}," for key, value in example.params.items()]
+    call = ["cqox.estimate(", f'    "{spec.name}",', "    frame,", "    {", *roles, "    },", *tables, *params, ")"]
+    lines = ["```python", "import cqox_assets as cqox", "", *reads, *call, "```", ""]
     if answer:
         lines += [f"{answer['effect']}. {answer['inference']}; {answer['rows']} rows.", ""]
         lines += [f"- {item}" for item in answer["diagnostics"]]
     return lines
+
+
+def _code(value: Any) -> str:
+    """Return a value as source code with double quotes."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_code(key)}: {_code(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_code, value)) + "]"
+    return repr(value)
 
 
 def _oracle(spec: EstimatorSpec, table: Any) -> list[str]:
@@ -163,14 +175,20 @@ def _package(entry: Mapping[str, Any]) -> str:
 
 def _coverage(spec: EstimatorSpec, table: Any) -> list[str]:
     lines = [f"Held to: {_CLAIMS[spec.interval_claim]}." + (f" {spec.claim_note}" if spec.claim_note else ""), ""]
-    rows = [row for row in recorded("coverage").get("rows", ()) if row["estimator"] == spec.name]
+    path = ROOT / "docs" / "coverage.json"
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"coverage": []}
+    rows = [row for row in content["coverage"] if row["estimator"] == spec.name]
     if rows:
-        head = ("design", "estimand", "n", "draws", "bias / SE", "coverage", "size")
+        head = ("design", "effect", "n", "draws", "bias / SD", "coverage", "size", "held")
         lines += table(head, (_performance(row) for row in rows))
+        lines += [f"Measured {rows[0]['date']}; the whole table is in [coverage](../coverage.md).", ""]
     return lines
 
 
 def _performance(row: Mapping[str, Any]) -> tuple[Any, ...]:
     size = "" if row.get("size") is None else f"{row['size']:.3f}"
-    relative = row["bias"] / row["mean_std_error"]
-    return row["design"], row["estimand"], row["n"], row["draws"], f"{relative:+.2f}", f"{row['coverage']:.3f}", size
+    relative = f"{row['bias'] / row['spread']:+.2f}" if row["spread"] else ""
+    return (
+        row["design"], row["effect"], row["n"], row["answered"], relative, f"{row['coverage']:.3f}", size,
+        "yes" if row["held"] else "**no**",
+    )  # fmt: skip

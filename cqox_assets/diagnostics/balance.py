@@ -1,9 +1,14 @@
 """How different the arms' covariates are, before and after an estimator's weights."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
+from cqox_assets.numerics.linear import blocks
 from cqox_assets.study import Role, Study
+
+_ROUNDING = 1e-14
 
 
 def standardised_differences(
@@ -25,15 +30,31 @@ def standardised_differences(
     widening it (Austin 2009, doi:10.1002/sim.3697). A covariate that is constant in both arms has difference 0 if
     the means agree and infinity if they do not.
     """
-    one, zero = treated == 1, treated == 0
-    weight = np.ones(len(treated)) if weights is None else weights
-    gap = np.average(covariates[one], axis=0, weights=weight[one]) - np.average(
-        covariates[zero], axis=0, weights=weight[zero]
-    )
-    spread = np.sqrt((covariates[one].var(axis=0, ddof=1) + covariates[zero].var(axis=0, ddof=1)) / 2)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = gap / spread
-    return np.where(spread > 0, ratio, np.where(np.abs(gap) > 1e-12, np.copysign(np.inf, gap), 0.0))
+    plain = np.ones(len(treated)) if weights is None else weights
+    return np.asarray(_differences(covariates, treated, [plain])[0])
+
+
+def _differences(covariates: np.ndarray, treated: np.ndarray, weightings: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the differences under each weighting, shape (weightings, k); the pooled SD is found once."""
+    arms = np.stack([treated == 0, treated == 1]).astype(float)
+    rows = arms.sum(axis=1, keepdims=True)
+    means = arms @ covariates / rows
+    squares, side = np.zeros_like(means), (treated == 1).astype(int)
+    for part in blocks(len(treated)):
+        deviation = covariates[part] - means[side[part]]
+        squares += arms[:, part] @ np.square(deviation, out=deviation)
+    deviations = np.sqrt(squares / (rows - 1))
+    deviations[deviations <= _ROUNDING * np.abs(means)] = 0.0  # a constant, whose mean is only known up to rounding
+    spread = np.sqrt((deviations**2).mean(axis=0))
+    found = []
+    for weight in weightings:
+        shares = arms * weight
+        averages = shares @ covariates / shares.sum(axis=1, keepdims=True)
+        gap = averages[1] - averages[0]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            ratio = gap / spread
+        found.append(np.where(spread > 0, ratio, np.where(np.abs(gap) > 1e-12, np.copysign(np.inf, gap), 0.0)))
+    return np.array(found)
 
 
 def balance_table(study: Study, weights: np.ndarray | None = None) -> pd.DataFrame:
@@ -43,8 +64,9 @@ def balance_table(study: Study, weights: np.ndarray | None = None) -> pd.DataFra
     """
     covariates, treated = study.matrix(), study.column(Role.TREATMENT)
     sampling = study.weights()
-    before = np.abs(standardised_differences(covariates, treated, sampling))
-    after = before if weights is None else np.abs(standardised_differences(covariates, treated, weights))
+    plain = np.ones(len(treated)) if sampling is None else sampling
+    found = np.abs(_differences(covariates, treated, [plain] if weights is None else [plain, weights]))
+    before, after = found[0], found[-1]
     return pd.DataFrame(
         {"covariate": [study.label(name) for name in study.names(Role.COVARIATES)], "before": before, "after": after}
     )

@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from cqox_assets.numerics.local_polynomial import FewNearCutoffError, kernel_weights
+from cqox_assets.numerics.local_polynomial import FewNearCutoffError, kernel_weights, powers_of
 
 _LEAST = 20
 
@@ -48,8 +48,16 @@ class _Ranked:
         places = np.arange(n)
         if not mass_points:
             return cls(ordered, places, places / (n - 1))
-        first = np.searchsorted(ordered, ordered, side="left")
-        return cls(ordered, first, (np.searchsorted(ordered, ordered, side="right") - 1) / (n - 1))
+        starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+        sizes = np.diff(np.append(starts, n))
+        return cls(ordered, np.repeat(starts, sizes), np.repeat(starts + sizes - 1, sizes) / (n - 1))
+
+    def near(self, right: bool, h: float) -> slice:
+        """Return the rows of one side within h of the cutoff."""
+        zero = int(np.searchsorted(self.x, 0.0))
+        if right:
+            return slice(zero, int(np.searchsorted(self.x, h, side="right")))
+        return slice(int(np.searchsorted(self.x, -h)), zero)
 
 
 def _one_side(data: _Ranked, right: bool, h: float, order: int, term: int, kernel: str) -> tuple[float, float]:
@@ -60,11 +68,10 @@ def _one_side(data: _Ranked, right: bool, h: float, order: int, term: int, kerne
     A polynomial of `order` is fitted to the empirical distribution function; leave-one-out influences give the variance
     (Cattaneo, Jansson & Ma 2020, doi:10.1080/01621459.2019.1635480).
     """
-    side = data.x >= 0 if right else data.x < 0
-    used = np.flatnonzero(side & (np.abs(data.x) <= h))
+    used = data.near(right, h)
     u = data.x[used] / h
     weights = kernel_weights(data.x[used], h, kernel)
-    design = u[:, None] ** np.arange(order + 1)
+    design = powers_of(u, order)
     if np.count_nonzero(np.diff(u[weights > 0])) < order + 1:
         raise FewNearCutoffError(
             f"too few distinct values within {h:.4g} on one side of the cutoff to estimate a density there; "
@@ -74,7 +81,7 @@ def _one_side(data: _Ranked, right: bool, h: float, order: int, term: int, kerne
     row = np.linalg.solve(r, q.T)[term] * np.sqrt(weights) / h**term
     n = len(data.x)
     tail = np.cumsum(row[::-1])[::-1]
-    influence = (tail[data.first[used] - used[0]] - row) / (n - 1)
+    influence = (tail[data.first[used] - used.start] - row) / (n - 1)
     return float(row @ data.cdf[used]), float(influence @ influence)
 
 

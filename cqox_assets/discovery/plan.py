@@ -9,6 +9,7 @@ from cqox_assets.measures import MEASURES
 from cqox_assets.result import Estimand
 from cqox_assets.spec import EstimatorSpec
 from cqox_assets.study import Role, Study, TreatmentKind
+from cqox_assets.suitability import is_there, missing_choice, unsuited_treatment, with_dose
 
 # What a design makes credible, by the assumptions that an entry declares: (assumption, rank, why).
 _TRIAL = (
@@ -24,16 +25,17 @@ _OBSERVED = (
     ("random_assignment", 0.10, "compares the arms unadjusted, which only a trial justifies"),
 )
 _DOUBLY_ROBUST = 0.90
-_WELL_SUITED = 0.4
+_WELL_SUITED = 0.5  # of the best rank
 _NOT_FOLLOWED = 0.50
 _MODELS = frozenset({"propensity_model", "outcome_model", "linearity"})
-_SPECIAL: Mapping[Role, tuple[str, ...]] = {
+_SPECIAL: Mapping[str, tuple[str, ...]] = {
     Role.INSTRUMENTS: ("instrument",),
     Role.RUNNING_VARIABLE: ("cutoff",),
     Role.COHORT: ("panel",),
     Role.MEDIATOR: (),
     Role.LATITUDE: ("spatial",),
-    Role.POPULATION: (),
+    Role.TREATMENT_PROXY: ("observational",),
+    "edges": ("spatial", "network"),
     Role.UNIT: ("panel",),
     Role.TIME: ("time_series",),
 }
@@ -113,11 +115,12 @@ def plan_methods(study: Study, overlap: float | None = None) -> MethodPlan:
     found: list[tuple[float, str, str]] = []
     refused: dict[str, str] = {}
     for name, spec in load_estimators().items():
-        remedy = _obstacle(spec, study)
+        seen = with_dose(spec, study)
+        remedy = _obstacle(spec, seen)
         if remedy is not None:
             refused[name] = remedy
             continue
-        fits, why, rank = _judge(spec, study, design)
+        fits, why, rank = _judge(spec, seen, design)
         if fits:
             found.append((min(max(rank, 0.0), 1.0), name, why))
         else:
@@ -143,13 +146,17 @@ def preferred_estimand(study: Study, overlap: float | None = None) -> tuple[str,
     declared = study.declaration
     if declared.estimand:
         return declared.estimand, "study.yaml states it"
+    if len(study.studied()) < len(study):
+        return Estimand.TARGET_ATE.value, "the study holds a target population, and the decision is about it"
     if declared.design == "trial":
         return Estimand.ATE.value, "in a trial every unit could have had either arm"
     by_design = {"instrument": Estimand.LATE, "cutoff": Estimand.LATE, "panel": Estimand.ATT}
     if declared.design in by_design:
         return by_design[declared.design].value, f"it is what a design of type '{declared.design}' identifies"
-    if study.treatment_kind is TreatmentKind.CONTINUOUS:
+    if study.treatment_kind is TreatmentKind.CONTINUOUS or (study.has(Role.DOSE) and not study.has(Role.TREATMENT)):
         return Estimand.SLOPE.value, "the treatment is continuous, so the effect is per unit of treatment"
+    if study.treatment_kind is TreatmentKind.REPEATED:
+        return Estimand.REGIME.value, "the treatment is repeated in time, so whole courses of it are compared"
     limit = study.thresholds.get("overlap", MEASURES["overlap"].limit)
     if overlap is not None and not overlap > limit:
         return (
@@ -163,7 +170,8 @@ def preferred_estimand(study: Study, overlap: float | None = None) -> tuple[str,
 def _answerable(found: list[tuple[float, str, str]], estimand: str, reason: str) -> tuple[str, str]:
     """Return the estimand if a well-suited method identifies it, else what the best-suited method identifies."""
     catalogue = load_estimators()
-    if not found or any(estimand in catalogue[name].estimands for rank, name, _ in found if rank >= _WELL_SUITED):
+    suited = [name for rank, name, _ in found if rank > _WELL_SUITED * found[0][0]]
+    if not found or any(estimand in catalogue[name].estimands for name in suited):
         return estimand, reason
     best = catalogue[found[0][1]]
     return str(best.estimands[0]), f"it is what {best.title.lower()}, the best-suited method, identifies"
@@ -177,14 +185,16 @@ def _obstacle(spec: EstimatorSpec, study: Study) -> str | None:
     if missing:
         listed = ", ".join(f"{role}: <column>" for role in missing)
         return f"map {' and '.join(missing)} in study.yaml: roles: {{{listed}}}"
+    choice = missing_choice(spec, study)
+    if choice is not None:
+        return choice[1]
     for role in (Role.WEIGHT, Role.CLUSTER):
         if study.has(role) and role not in spec.accepts | spec.requires:
             return f"it cannot use the {role} column '{study.name(role)}'; unmap it if it may be ignored"
     if study.repeats_units and not {Role.UNIT, Role.CLUSTER} & (spec.accepts | spec.requires):
         return f"units of '{study.name(Role.UNIT)}' have several rows; deliver one row per unit, or unmap the role unit"
-    if Role.TREATMENT in spec.requires and study.treatment_kind not in spec.treatment:
-        return f"the treatment is {study.treatment_kind}; it needs {' or '.join(spec.treatment)}"
-    return None
+    unsuited = unsuited_treatment(spec, study)
+    return None if unsuited is None else f"{unsuited[0]}; {unsuited[1]}"
 
 
 def _judge(spec: EstimatorSpec, study: Study, design: str) -> tuple[bool, str, float]:
@@ -210,10 +220,17 @@ def _over_time(found: list[tuple[float, str, str]]) -> list[tuple[float, str, st
 
 
 def _by_design(spec: EstimatorSpec, study: Study, design: str) -> tuple[bool, str, float]:
+    there = {name for group in spec.one_of for name in group if is_there(study, name)}
+    if spec.side_tables and all(name in study.tables for name in spec.side_tables):
+        listed = ", ".join(spec.side_tables)
+        return True, f"the study has the side table '{listed}' that this design rests on", 1.0
     for role, designs in _SPECIAL.items():
-        if role in spec.requires:
+        if role in spec.requires | there:
             rank = 0.95 if design in designs else (0.9 if study.declaration.design is None else 0.75)
-            return True, f"the study has the role '{role}' that this design rests on", rank
+            kind = "role" if role in list(Role) else "side table"
+            return True, f"the study has the {kind} '{role}' that this design rests on", rank
+    if Role.POPULATION in spec.requires:
+        return True, "the study has rows of a target population, which only this design speaks about", 1.0
     assumed = set(spec.assumptions)
     if design == "trial":
         return _first_match(assumed, _TRIAL)

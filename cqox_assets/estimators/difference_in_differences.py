@@ -36,7 +36,7 @@ from cqox_assets.numerics.two_way import (
     placebo_spread,
 )
 from cqox_assets.result import Effect, EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study, TreatmentKind
 
 _TWO_BY_TWO = ("interaction_ols", "first_difference", "cell_means")
@@ -67,7 +67,8 @@ class DifferenceInDifferencesParams(CommonParams):
     always_treated : str
         `drop` units that are treated in the first period, or `keep` them (regressions only).
     se : str
-        `auto` is CR1 by cluster (unit, unless one is mapped); `callaway_santanna` uses influence functions by cluster.
+        `auto` is CR1 by cluster (unit, unless one is mapped). Of `callaway_santanna`: influence functions by cluster,
+        enlarged for the few clusters of a cohort by `auto`, as they are by `influence`.
     dof : str
         Of `twfe` and `event_study`: `time_effects_only` or `all_effects` count against the degrees of freedom.
     interval_form : str
@@ -88,7 +89,7 @@ class DifferenceInDifferencesParams(CommonParams):
     anticipation: int = 0
     intervention_time: float | None = None
     always_treated: Literal["drop", "keep"] = "drop"
-    se: Literal["auto", "classical", "HC0", "HC1", "CR0", "CR1"] = "auto"
+    se: Literal["auto", "classical", "HC0", "HC1", "CR0", "CR1", "influence"] = "auto"
     dof: Literal["time_effects_only", "all_effects"] = "time_effects_only"
     interval_form: Literal["auto", "normal", "t"] = "auto"
     reference_event_time: float = -1
@@ -151,8 +152,9 @@ def _group_time(study: Study, panel: Panel, params: DifferenceInDifferencesParam
             "no_never_treated", "every unit is treated sooner or later", "set control_group: notyettreated"
         )
     cells = group_time_effects(
-        panel, method=params.est_method, control=control, base=params.base_period, anticipation=params.anticipation
-    )
+        panel, method=params.est_method, control=control, base=params.base_period, anticipation=params.anticipation,
+        small_sample=params.se == "auto",
+    )  # fmt: skip
     report = PanelEffects(
         _contrast(study), params.level, _df(panel, params, "influence"), panel.cluster if panel.clustered else None
     )
@@ -361,4 +363,21 @@ SPEC = EstimatorSpec(
     oracle=("did_2x2", "did_twfe", "event_study_twfe", "callaway_santanna"),
     applicable=_applicable,
     params=DifferenceInDifferencesParams,
+    question="How much more did the outcome change among the treated than among those not (yet) treated?",
+    formula=r"\mathrm{ATT}(g, t) = E[y_t - y_{g-1} \mid G = g] - E[y_t - y_{g-1} \mid \text{comparison}],\qquad"
+    r" \hat\theta = \sum_{g \le t} w_{g}\, \widehat{\mathrm{ATT}}(g, t)",
+    reading="It rests on parallel trends: without treatment both would have changed alike. The event study shows the "
+    "leads, and pretrend_p tests them; a large p does not prove the assumption. With staggered starts prefer "
+    "callaway_santanna to twfe, which may weigh effects negatively. Fewer than about ten treated clusters are few.",
+    coverage_rows=2000,
+    example=Example(
+        data="tests/oracle/data/mpdta.csv",
+        roles={
+            "outcome": "lemp",
+            "unit": "countyreal",
+            "time": "year",
+            "cohort": "first_treat",
+            "covariates": ["lpop"],
+        },
+    ),
 )

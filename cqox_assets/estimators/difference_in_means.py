@@ -1,18 +1,21 @@
 """Difference in mean outcome between the compared and the reference arm, with CUPED when a pre-outcome is mapped."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from cqox_assets.diagnostics.balance import balance_table, worst_difference
+from cqox_assets.diagnostics.specification import assignment_test
 from cqox_assets.errors import CatalogError
+from cqox_assets.measures import Diagnostic
 from cqox_assets.numerics.inference import wald
 from cqox_assets.numerics.linear import LinearFit, fit_linear, with_constant
+from cqox_assets.numerics.replicates import pooled_contrast
 from cqox_assets.numerics.sample import check_arms, check_clusters, choose_covariance, degrees_of_freedom, words_of
 from cqox_assets.result import Effect, EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example, Replicates
 from cqox_assets.study import Role, Study
 
 
@@ -88,8 +91,8 @@ def run(study: Study, params: DifferenceInMeansParams, context: Context) -> Effe
         notices.append(_reduction(headline, plain))
     raw, worst = worst_difference(tables["balance"], "before")
     return SPEC.estimate(
-        study, effects, inference=how, diagnostics=[SPEC.judge(study, "raw_smd", raw, worst)], tables=tables,
-        notices=notices,
+        study, effects, inference=how, tables=tables, notices=notices,
+        diagnostics=[SPEC.judge(study, "raw_smd", raw, worst), _assignment(study, treated, cluster)],
     )  # fmt: skip
 
 
@@ -122,6 +125,15 @@ def _cuped(
     return outcome - (before - np.average(before, axis=0, weights=weights)) @ slopes[2:], slopes[2:]
 
 
+def _assignment(study: Study, treated: np.ndarray, cluster: np.ndarray | None) -> Diagnostic:
+    known = [study.matrix(role) for role in (Role.COVARIATES, Role.PRE_OUTCOME) if study.has(role)]
+    test = assignment_test(np.column_stack(known), treated, cluster) if known else None
+    if test is None:
+        words = "no covariate varies, or clusters are too few for the number of covariates"
+        return replace(SPEC.judge(study, "assignment_p", None, words), applies=bool(known))
+    return SPEC.judge(study, "assignment_p", *test)
+
+
 def _reduction(adjusted: Effect, plain: Effect) -> str:
     if adjusted.std_error is None or plain.std_error is None:
         return "The headline is the CUPED estimate; the second effect is the unadjusted difference."
@@ -132,12 +144,21 @@ def _reduction(adjusted: Effect, plain: Effect) -> str:
     )
 
 
+def replicates(study: Study, params: DifferenceInMeansParams) -> Replicates | None:
+    """Return the slope of y ~ 1 + d for resampling; None with CUPED, whose adjustment is drawn as well."""
+    if params.cuped == "auto" and study.has(Role.PRE_OUTCOME):
+        return None
+    design = with_constant(study.column(Role.TREATMENT))
+    return pooled_contrast(design, study.column(Role.OUTCOME), study.weights(), np.array([0.0, 1.0]))
+
+
 SPEC = EstimatorSpec(
     name="difference_in_means",
     title="Difference in means",
     family="experiment",
     estimands=(Estimand.ATE,),
     run=run,
+    replicates=replicates,
     accepts=frozenset({Role.COVARIATES, Role.WEIGHT, Role.CLUSTER, Role.PRE_OUTCOME}),
     aliases=("CUPED",),
     invariances=("row_order", "affine_outcome", "relabelled_arms", "duplicated_rows"),
@@ -146,9 +167,10 @@ SPEC = EstimatorSpec(
         "Neyman 1923, doi:10.1214/ss/1177012031",
         "Deng, Xu, Kohavi & Walker 2013, doi:10.1145/2433396.2433413",
     ),
-    diagnostics=("raw_smd",),
+    diagnostics=("raw_smd", "assignment_p"),
     tables=("balance",),
     truths=("randomised_trial", "weighted_sample", "clustered_trial", "null_trial"),
+    breaks=("confounded_linear",),
     oracle=("difference_in_means",),
     applicable=lambda study: (
         (True, "a declared trial: arms are comparable by design", 1.0)
@@ -156,4 +178,18 @@ SPEC = EstimatorSpec(
         else (True, "compares the arms as they are; a benchmark where assignment was not random", 0.3)
     ),
     params=DifferenceInMeansParams,
+    question="How much higher is the outcome, on average, among those who were given the treatment at random?",
+    formula=r"\hat\tau = \bar y_1 - \bar y_0,\qquad"
+    r" \hat\tau_{\mathrm{CUPED}} = \hat\tau - \hat\theta' (\bar x_1 - \bar x_0)",
+    reading="In a trial the difference is the effect, and nothing else is assumed. A small assignment_p says that "
+    "the arms differed before treatment: then the difference mixes the effect with who was treated, and no sample "
+    "size helps.",
+    example=Example(
+        data="data/policy/2025-01/lalonde_nsw.csv",
+        roles={
+            "outcome": "re78",
+            "treatment": "treat",
+            "covariates": ["age", "education", "black", "hispanic", "married", "nodegree", "re74", "re75"],
+        },
+    ),
 )

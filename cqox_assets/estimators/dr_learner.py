@@ -1,11 +1,20 @@
 """DR-learner: the doubly robust score of each unit, regressed on its covariates."""
 
 import numpy as np
+import pandas as pd
 
-from cqox_assets.nuisance.learners import LearnerParams, Predicted, check_learner, fit_in_sample, nuisances, report
-from cqox_assets.nuisance.models import Data
+from cqox_assets.nuisance.learners import (
+    LearnerParams,
+    Predicted,
+    check_learner,
+    fit_in_sample,
+    nuisances,
+    predict_by_engine,
+    report,
+)
+from cqox_assets.nuisance.models import Data, shared_folded
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import Context, EstimatorSpec
+from cqox_assets.spec import Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study
 
 _OFFERED = ("ols", "random_forest", "boosting", "spline", "stack")
@@ -24,8 +33,8 @@ def run(study: Study, params: LearnerParams, context: Context) -> EffectEstimate
     Returns
     -------
     EffectEstimate or Refusal
-        Headline: the ATE. Tables `unit_effects`, `calibration`, `best_linear_predictor`, `uplift` and
-        `rank_weighted_effects`.
+        Headline: the ATE. Tables `unit_effects`, `calibration`, `best_linear_predictor`, `uplift`,
+        `rank_weighted_effects` and `splits` (the ATE by the seed of the folds).
 
     Raises
     ------
@@ -39,15 +48,20 @@ def run(study: Study, params: LearnerParams, context: Context) -> EffectEstimate
     """
     check_learner(params, _OFFERED)
     held = nuisances(study, params, context)
+    found = predict_by_engine(SPEC, study, params, lambda: _predict(study, params, context, held))
+    return report(SPEC, study, params, held, found)
+
+
+def _predict(study: Study, params: LearnerParams, context: Context, held: pd.DataFrame) -> Predicted:
     data = Data.of(study)
-    e, m0, m1 = (held[name].to_numpy() for name in ("propensity", "outcome_reference", "outcome_compared"))
+    e, m0, m1 = (held[name].to_numpy() for name in ("propensity", "best_reference", "best_compared"))
     score = m1 - m0 + np.where(data.d == 1, (data.y - m1) / e, -(data.y - m0) / (1 - e))
     if params.cross_fit:
-        folded = data.folded(data.content_folds(params.folds, params.seed), params.seed)
+        folded = shared_folded(study, params, context, held["fold"].to_numpy())
         effect = folded.mean(score, None, params.chosen, params.learner_params)
     else:
         effect = fit_in_sample(data, data.x, score, np.ones(len(score), dtype=bool), [data.x], params)[0]
-    return report(SPEC, study, params, held, Predicted(effect))
+    return Predicted(effect)
 
 
 SPEC = EstimatorSpec(
@@ -63,7 +77,7 @@ SPEC = EstimatorSpec(
     assumptions=("unconfoundedness", "positivity", "consistency", "no_interference"),
     references=("Kennedy 2023, doi:10.1214/23-EJS2157",),
     diagnostics=("overlap", "effect_calibration"),
-    tables=("unit_effects", "calibration", "best_linear_predictor", "uplift", "rank_weighted_effects"),
+    tables=("unit_effects", "calibration", "best_linear_predictor", "uplift", "rank_weighted_effects", "splits"),
     truths=("randomised_trial", "confounded_smooth", "weighted_sample", "clustered_trial", "three_arms", "null_effect"),
     breaks=("no_overlap",),
     oracle=(),
@@ -76,4 +90,21 @@ SPEC = EstimatorSpec(
     ),
     params=LearnerParams,
     shares_nuisance=True,
+    question="How much does the effect differ between units, if neither model may be trusted alone?",
+    formula=(
+        r"\hat\tau(x) = \hat E\Big[\hat m_1 - \hat m_0 + \frac{d (y - \hat m_1)}{\hat e} - \frac{(1 - d)(y -"
+        r" \hat m_0)}{1 - \hat e} \,\Big|\, x\Big]"
+    ),
+    reading=(
+        "The headline is the average of the doubly robust score, the same for every learner; only the unit "
+        "effects are the learner's own. Errors of propensity and outcome models matter only together, but "
+        "scores of units with small propensities are noisy: look at overlap before the unit effects. Read "
+        "unit effects together with the calibration (slope near 1: differences are as large as predicted; "
+        "near 0: noise) and with the rank-weighted effects before ranking anybody."
+    ),
+    example=Example(
+        data="data/education/2025-01/ihdp.csv",
+        roles={"outcome": "y_factual", "treatment": "treatment", "covariates": [f"x{j}" for j in range(1, 26)]},
+    ),
+    coverage_rows=4000,
 )

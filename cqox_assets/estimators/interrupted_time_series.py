@@ -10,7 +10,7 @@ from cqox_assets.errors import CatalogError, CqoxError
 from cqox_assets.numerics.inference import wald
 from cqox_assets.numerics.time_series import SeriesError, SeriesFit, fit_series, seasonal_terms
 from cqox_assets.result import Effect, EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study, TreatmentKind
 
 _LEAST = 4
@@ -37,11 +37,13 @@ class InterruptedTimeSeriesParams(CommonParams):
     period : float
         Length of a season in units of time.
     se : str
-        `hac` (Newey-West), `hac_nk` (times n / (n - k)) or `model` (the family's own); `auto` is `hac_nk`.
+        `ar1` (residuals carry over from one period to the next), `hac` (Newey-West), `hac_nk` (times n / (n - k)) or
+        `model` (the family's own); `auto` is `ar1`, and `hac_nk` where `lags` are given.
     lags : int, optional
         Newey-West lags; floor(4 (n / 100)^(2/9)) by default.
     interval_form : str
-        `normal`, or `t` with n - k degrees of freedom; `auto` is t for gaussian, normal otherwise.
+        `normal`, or `t` with n - k degrees of freedom (for `ar1` fewer, the more carries over); `auto` is t for
+        gaussian and for `ar1`, normal otherwise.
     """
 
     family: Literal["auto", "gaussian", "poisson", "quasi_poisson"] = "auto"
@@ -51,7 +53,7 @@ class InterruptedTimeSeriesParams(CommonParams):
     seasonality: Literal["none", "harmonic", "dummies"] = "none"
     harmonics: int = 2
     period: float = 12
-    se: Literal["auto", "model", "hac", "hac_nk"] = "auto"
+    se: Literal["auto", "ar1", "model", "hac", "hac_nk"] = "auto"
     lags: int | None = None
     interval_form: Literal["auto", "normal", "t"] = "auto"
 
@@ -212,17 +214,31 @@ def _step(study: Study, time: np.ndarray, order: np.ndarray, params: Interrupted
 
 
 def _terms(fit: SeriesFit, names: list[str], family: str, params: InterruptedTimeSeriesParams) -> dict[str, Effect]:
-    kind = {"auto": "hac_nk", "model": "poisson" if family == "poisson" else "scaled"}.get(params.se, params.se)
-    errors = np.sqrt(np.maximum(np.diag(fit.covariance(kind, _lags(params, len(fit.outcome)))), 0.0))
-    student = params.interval_form == "t" or (params.interval_form == "auto" and family == "gaussian")
+    kind, df = _kind(params), float(fit.df_residual)
+    if kind == "ar1":
+        covariance, df = fit.autoregressive()
+    else:
+        own = "poisson" if family == "poisson" else "scaled"
+        covariance = fit.covariance(own if kind == "model" else kind, _lags(params, len(fit.outcome)))
+    errors = np.sqrt(np.maximum(np.diag(covariance), 0.0))
+    student = params.interval_form == "t" or (
+        params.interval_form == "auto" and (family == "gaussian" or kind == "ar1")
+    )
     return {
         name: wald(
             float(fit.coef[k]), float(errors[k]), estimand=_ESTIMAND.get(name, Estimand.SLOPE),
             contrast="after - before" if name in _ESTIMAND else name, level=params.level,
-            df=float(fit.df_residual) if student else None, scale="log_rate_ratio" if fit.counts else "difference",
+            df=df if student else None, scale="log_rate_ratio" if fit.counts else "difference",
         )
         for k, name in enumerate(names)
     }  # fmt: skip
+
+
+def _kind(params: InterruptedTimeSeriesParams) -> str:
+    """Return the standard error that `auto` stands for."""
+    if params.se != "auto":
+        return params.se
+    return "ar1" if params.lags is None else "hac_nk"
 
 
 def _lags(params: InterruptedTimeSeriesParams, n: int) -> int:
@@ -230,8 +246,11 @@ def _lags(params: InterruptedTimeSeriesParams, n: int) -> int:
 
 
 def _words(family: str, params: InterruptedTimeSeriesParams, fit: SeriesFit) -> str:
-    if params.se == "model":
+    kind = _kind(params)
+    if kind == "model":
         return f"{family} regression, its own standard errors"
+    if kind == "ar1":
+        return f"{family} regression, standard errors for residuals of which {fit.carry_over():.2f} carries over"
     return f"{family} regression, Newey-West standard errors with {_lags(params, len(fit.outcome))} lags"
 
 
@@ -301,4 +320,15 @@ SPEC = EstimatorSpec(
     oracle=("its",),
     applicable=_applicable,
     params=InterruptedTimeSeriesParams,
+    question="Did the level or the slope of a series change when the intervention started?",
+    formula=r"g(E[y_t]) = \beta_0 + \beta_1 t + \beta_2\, 1[t \ge T] + \beta_3\, 1[t \ge T] (t - T) + s_t + x_t'\gamma",
+    reading="The answer compares with the old trend going on, so anything else that happened at that time counts as "
+    "the effect. Let seasons in where there are any; a Durbin-Watson statistic far from 2 says that the series "
+    "wanders by itself. Short series tell little about slopes.",
+    coverage_rows=240,
+    example=Example(
+        data="tests/oracle/data/sicily_its.csv",
+        roles={"outcome": "aces", "treatment": "smokban", "time": "time"},
+        params={"family": "quasi_poisson", "seasonality": "harmonic"},
+    ),
 )

@@ -16,10 +16,10 @@ from cqox_assets.errors import CatalogError
 from cqox_assets.nuisance.models import CLIP, Data, judge_weights, unused_propensity
 from cqox_assets.numerics.inference import influence_std_error, wald
 from cqox_assets.numerics.linear import with_constant
-from cqox_assets.numerics.logit import fit_logit
+from cqox_assets.numerics.logit import LogitFit, fit_logit
 from cqox_assets.numerics.scores import balancing_weights, hajek_contrast, horvitz_thompson_contrast, inside_support
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study
 
 _OVERLAP_LIMIT = 0.9
@@ -59,11 +59,10 @@ class IpwParams(CommonParams):
 
 @dataclass(frozen=True)
 class _Scores:
-    """Propensities as used, the influence of each row on the logit's coefficients, its design, and clipped rows."""
+    """Propensities as used, the logit that they come from, and clipped rows."""
 
     propensity: np.ndarray
-    influence: np.ndarray | None
-    design: np.ndarray | None
+    fit: LogitFit | None
     clipped: np.ndarray
 
 
@@ -84,7 +83,7 @@ def run(study: Study, params: IpwParams, context: Context) -> EffectEstimate | R
         if refusal is not None:
             return refusal
         if params.propensity == "known":
-            scores = _Scores(scores.propensity[stays], None, None, scores.clipped[stays])
+            scores = _Scores(scores.propensity[stays], None, scores.clipped[stays])
         else:
             scores = _fit(part, params, Context.fresh())
     return _answer(part, params, estimand, scores, stays)
@@ -132,10 +131,10 @@ def _refuse(study: Study, params: IpwParams, *, trimmed: bool = False) -> Refusa
 
 def _fit(study: Study, params: IpwParams, context: Context) -> _Scores:
     data = Data.of(study)
-    influence = design = None
+    fit = None
     if params.propensity == "logit":
         fit = fit_logit(with_constant(data.x), data.d, data.weight)
-        raw, influence, design = fit.probability, fit.influence(), fit.design
+        raw = fit.probability
     elif params.propensity == "known":
         raw = study.column(Role.PROPENSITY)
     else:
@@ -146,7 +145,7 @@ def _fit(study: Study, params: IpwParams, context: Context) -> _Scores:
             folded = data.folded(data.content_folds(params.folds, params.seed), params.seed)
             raw = folded.probability(data.d, params.propensity)
     clip = params.clip if params.clip is not None else 0.0 if params.propensity in ("logit", "known") else CLIP
-    return _Scores(np.clip(raw, clip, 1 - clip), influence, design, (raw < clip) | (raw > 1 - clip))
+    return _Scores(np.clip(raw, clip, 1 - clip), fit, (raw < clip) | (raw > 1 - clip))
 
 
 def _answer(
@@ -204,8 +203,8 @@ def _std_error(
     data: Data, params: IpwParams, scores: _Scores, influence: np.ndarray, multiplier: np.ndarray
 ) -> tuple[str, float]:
     words = "influence function, propensity as known"
-    if scores.influence is not None and scores.design is not None and params.se in ("auto", "m_estimation"):
-        influence = influence + scores.influence @ (multiplier @ scores.design / len(multiplier))
+    if scores.fit is not None and params.se in ("auto", "m_estimation"):
+        influence = influence + scores.fit.influence(multiplier @ scores.fit.design / len(multiplier))
         words = "M-estimation, with the estimated propensity"
     elif params.se == "known_weights" and params.normalise == "hajek":
         words = "HC0 of weighted least squares, weights as known"
@@ -252,4 +251,19 @@ SPEC = EstimatorSpec(
         0.7,
     ),
     params=IpwParams,
+    question="What would the arms' means be if everyone were weighted to look like the whole population?",
+    formula=r"\hat\tau = \frac{\sum_i d_i y_i / \hat e_i}{\sum_i d_i / \hat e_i}"
+    r" - \frac{\sum_i (1 - d_i) y_i / (1 - \hat e_i)}{\sum_i (1 - d_i) / (1 - \hat e_i)}",
+    reading="Everything rests on the model of who is treated. Look at adjusted_smd after weighting, at the effective "
+    "sample size and at the largest weight: a few heavy units make the answer theirs. Overlap weights (estimand ATO) "
+    "or a trim are remedies, for another population.",
+    coverage_rows=4000,
+    example=Example(
+        data="data/policy/2025-01/lalonde_nsw.csv",
+        roles={
+            "outcome": "re78",
+            "treatment": "treat",
+            "covariates": ["age", "education", "black", "hispanic", "married", "nodegree", "re74", "re75"],
+        },
+    ),
 )

@@ -38,7 +38,7 @@ from cqox_assets.numerics.sample import (
     words_of,
 )
 from cqox_assets.result import Effect, EffectEstimate, Estimand, Interval, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study, TreatmentKind
 
 
@@ -280,4 +280,19 @@ SPEC = EstimatorSpec(
     oracle=("iv",),
     applicable=_applicable,
     params=IvParams,
+    question="What does the treatment do to those whom the instrument moves to take it?",
+    formula=r"\hat\tau = \frac{d' P_Z y}{d' P_Z d}\ \text{(covariates partialled out)},\qquad"
+    r" \mathrm{AR}(b) = \{b : F_{y - b d\,\sim\,Z} \le F_{1-\alpha}\}",
+    reading="The effect is that of compliers, not of everyone. With an effective F below 10 only the Anderson-Rubin "
+    "set can be trusted, and it is reported instead; it may be unbounded, which means that the data do not say. That "
+    "the instrument reaches the outcome only through the treatment is argued, not tested.",
+    example=Example(
+        data="tests/oracle/data/angrist_evans.parquet",
+        roles={
+            "outcome": "weeks_worked",
+            "treatment": "morekids",
+            "instruments": ["samesex"],
+            "covariates": ["age", "afam", "hispanic", "other"],
+        },
+    ),
 )

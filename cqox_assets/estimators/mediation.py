@@ -36,7 +36,7 @@ from cqox_assets.numerics.sample import (
     words_of,
 )
 from cqox_assets.result import Effect, EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study
 
 _RHO = np.round(np.linspace(-0.9, 0.9, 37), 10)
@@ -401,4 +401,21 @@ SPEC = EstimatorSpec(
         0.7,
     ),
     params=MediationParams,
+    question="How much of the effect runs through the mediator, and how much does not?",
+    formula=r"m = \alpha + a d + x'\kappa + v,\quad y = \mu + c d + b m + x'\lambda + u:"
+    r"\qquad \mathrm{ACME} = a b,\ \mathrm{ADE} = c,\ \mathrm{total} = a b + c",
+    reading="Random treatment does not make the mediator random: a hidden common cause of mediator and outcome looks "
+    "like mediation. mediator_confounding says how strong it would have to be to explain the mediated effect away. "
+    "Allow an interaction where mediator_interaction_p is small. A proportion means little where the total is near "
+    "zero.",
+    coverage_rows=2000,
+    example=Example(
+        data="tests/oracle/data/framing.csv",
+        roles={
+            "outcome": "cong_mesg",
+            "treatment": "treat",
+            "mediator": "emo",
+            "covariates": ["age", "educ", "gender", "income"],
+        },
+    ),
 )

@@ -1,17 +1,19 @@
 """Least squares of the outcome on treatment and covariates: one common effect, adjusted linearly."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from cqox_assets.diagnostics.balance import balance_table, worst_difference
+from cqox_assets.diagnostics.specification import reset_test
 from cqox_assets.errors import CatalogError
 from cqox_assets.measures import Diagnostic
 from cqox_assets.numerics.inference import wald
 from cqox_assets.numerics.linear import LinearFit, dropped_names
+from cqox_assets.numerics.replicates import pooled_contrast
 from cqox_assets.numerics.sample import (
     check_arms,
     check_clusters,
@@ -22,7 +24,7 @@ from cqox_assets.numerics.sample import (
     words_of,
 )
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example, Replicates
 from cqox_assets.study import Role, Study, TreatmentKind
 
 
@@ -103,8 +105,9 @@ def run(study: Study, params: OlsParams, context: Context) -> EffectEstimate | R
     diagnostic, tables = _balance(study, binary)
     tables["coefficients"] = _coefficients(fit, names, covariance, params.level, df)
     return SPEC.estimate(
-        study, [effect], inference=words_of(kind, cluster), diagnostics=[diagnostic], tables=tables, notices=notices
-    )
+        study, [effect], inference=words_of(kind, cluster), tables=tables, notices=notices,
+        diagnostics=[diagnostic, _specification(study, fit, cluster)],
+    )  # fmt: skip
 
 
 def _design(
@@ -143,6 +146,14 @@ def _balance(study: Study, binary: bool) -> tuple[Diagnostic, dict[str, pd.DataF
     return SPEC.judge(study, "raw_smd", raw, worst), {"balance": table}
 
 
+def _specification(study: Study, fit: LinearFit, cluster: np.ndarray | None) -> Diagnostic:
+    test = reset_test(fit, cluster)
+    if test is None:
+        words = "the model is saturated, or the rows are too few to add terms"
+        return replace(SPEC.judge(study, "specification_p", None, words), applies=False)
+    return SPEC.judge(study, "specification_p", *test)
+
+
 def _coefficients(
     fit: LinearFit, names: list[str], covariance: np.ndarray, level: float, df: float | None
 ) -> pd.DataFrame:
@@ -165,12 +176,26 @@ def _coefficients(
     return pd.DataFrame(rows)
 
 
+def replicates(study: Study, params: OlsParams) -> Replicates | None:
+    """Return the effect for resampling; at means of interacted covariates the means are drawn as well."""
+    treatment, weights = study.column(Role.TREATMENT), study.weights()
+    design, _, gradient = _design(study, treatment, weights, params)
+    free = [j for j, name in enumerate(params.interactions) if name not in params.at]
+    contrast = gradient
+    if free:
+        contrast = np.tile(gradient, (len(design), 1))
+        own = [list(study.names(Role.COVARIATES)).index(params.interactions[j]) for j in free]
+        contrast[:, [len(gradient) - len(params.interactions) + j for j in free]] = study.matrix()[:, own]
+    return pooled_contrast(design, study.column(Role.OUTCOME), weights, contrast)
+
+
 SPEC = EstimatorSpec(
     name="ols",
     title="Linear regression",
     family="adjustment",
     estimands=(Estimand.ATE, Estimand.SLOPE),
     run=run,
+    replicates=replicates,
     treatment=(TreatmentKind.BINARY, TreatmentKind.CATEGORICAL, TreatmentKind.CONTINUOUS),
     aliases=("OLS", "ols_adjustment"),
     invariances=("row_order", "affine_outcome", "relabelled_arms", "duplicated_rows"),
@@ -179,9 +204,10 @@ SPEC = EstimatorSpec(
         "MacKinnon & White 1985, doi:10.1016/0304-4076(85)90158-7",
         "Angrist 1998, doi:10.2307/2998558",
     ),
-    diagnostics=("raw_smd",),
+    diagnostics=("raw_smd", "specification_p"),
     tables=("balance", "coefficients"),
     truths=("randomised_trial", "confounded_linear", "weighted_sample", "clustered_trial", "three_arms", "null_effect"),
+    breaks=("confounded_smooth",),
     oracle=("ols", "ols_interaction_contrast"),
     applicable=lambda study: (
         (True, "adjusts linearly for the mapped covariates, assuming one common effect", 0.5)
@@ -189,4 +215,19 @@ SPEC = EstimatorSpec(
         else (True, "without covariates it equals the difference in means", 0.2)
     ),
     params=OlsParams,
+    question="How much does the outcome differ between the arms when the covariates are held fixed, by one straight "
+    "model?",
+    formula=r"y_i = \alpha + \tau d_i + x_i'\beta + u_i,\qquad"
+    r" \hat V = (X'X)^{-1} \Bigl(\sum_i \hat u_i^2 x_i x_i'\Bigr) (X'X)^{-1} \frac{n}{n-k}",
+    reading="Read the coefficient as the effect only if everything that drives both treatment and outcome is among "
+    "the covariates. Where effects differ between units it is an average weighted by how uncertain treatment is "
+    "given the covariates, not the average effect. A small specification_p says that the straight lines do not fit.",
+    example=Example(
+        data="data/policy/2025-01/lalonde_nsw.csv",
+        roles={
+            "outcome": "re78",
+            "treatment": "treat",
+            "covariates": ["age", "education", "black", "hispanic", "married", "nodegree", "re74", "re75"],
+        },
+    ),
 )

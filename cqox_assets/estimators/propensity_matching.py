@@ -25,7 +25,7 @@ from cqox_assets.numerics.pairing import greedy_pairs, optimal_pairs
 from cqox_assets.numerics.propensity import PropensityScores, propensity_scores, within_trim
 from cqox_assets.numerics.sample import check_arms
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study
 
 _LISTED_PAIRS = 200_000
@@ -174,6 +174,9 @@ class _Matching:
         self.covariates = study.matrix()
         self.points = whiten(self.covariates) if params.method == "mahalanobis" else score
         self.rows = {arm: np.flatnonzero(self.treated == arm) for arm in (0, 1)}
+        if params.method in ("nearest", "kernel") and params.replacement and params.ties == "average":
+            # The order of the file does not matter here, and sorted scores are several times faster to search.
+            self.rows = {arm: rows[np.argsort(score[rows], kind="stable")] for arm, rows in self.rows.items()}
         spread = float(score.std(ddof=1))
         self.radius = np.inf if params.caliper is None or spread == 0 else params.caliper * spread
         self.bandwidth = (params.bandwidth or 2.34 * len(score) ** -0.2) * (spread or 1.0)
@@ -304,9 +307,12 @@ def _pairs(matching: _Matching, sample: MatchedSample, row: np.ndarray, notices:
             parts.append(pd.DataFrame({"row": row[rows], "match": row[others], "weight": weight}))
             listed += len(source)
             if listed > _LISTED_PAIRS:
-                notices.append(f"The table of matches lists the first {_LISTED_PAIRS} pairs only.")
-                return pd.concat(parts, ignore_index=True).head(_LISTED_PAIRS)
-    return pd.concat(parts, ignore_index=True)
+                break
+        if listed > _LISTED_PAIRS:
+            notices.append(f"The table of matches lists {_LISTED_PAIRS} pairs only.")
+            break
+    found = pd.concat(parts, ignore_index=True).head(_LISTED_PAIRS)
+    return found.sort_values("row", kind="stable", ignore_index=True)
 
 
 SPEC = EstimatorSpec(
@@ -337,4 +343,26 @@ SPEC = EstimatorSpec(
         else (False, "needs covariates to match on", 0.0)
     ),
     params=PropensityMatchingParams,
+    question="How do the treated compare with the untreated who were as likely to be treated?",
+    formula=r"\hat\tau_{ATT} = \frac{1}{n_1} \sum_{d_i = 1}"
+    r" \Bigl(y_i - \frac{1}{|M_i|} \sum_{j \in M_i} y_j\Bigr),"
+    r"\qquad M_i = \{j : d_j = 0,\ |\ell_j - \ell_i|\ \text{smallest}\}",
+    reading="Read balance first: adjusted_smd below 0.1 for every covariate, matched_share near one. Units without a "
+    "match are left out, so the effect is that of the matched. One neighbour is simple and noisy; matching on "
+    "several covariates at once (mahalanobis) needs bias_adjustment.",
+    coverage_rows=2000,
+    interval_claim="other",
+    claim_note="The standard error of one neighbour on an estimated score holds in large samples only (Abadie & Imbens "
+    "2016); on 2,000 rows intervals of the ATT cover about 93%, those of the ATE 95%. Matching on one score has no "
+    "bias of first order, matching on covariates has.",
+    claim_bias=0.15,
+    claim_coverage=(0.91, 0.97),
+    example=Example(
+        data="data/policy_psid/2025-01/lalonde_psid.csv",
+        roles={
+            "outcome": "re78",
+            "treatment": "treat",
+            "covariates": ["age", "education", "black", "hispanic", "married", "nodegree", "re74", "re75"],
+        },
+    ),
 )

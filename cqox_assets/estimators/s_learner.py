@@ -9,12 +9,13 @@ from cqox_assets.nuisance.learners import (
     fit_in_sample,
     nuisances,
     parametric,
+    predict_by_engine,
     report,
 )
 from cqox_assets.nuisance.models import Data, importance
 from cqox_assets.numerics.crossfit import Folded
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import Context, EstimatorSpec
+from cqox_assets.spec import Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study
 
 _OFFERED = ("ols", "ols_pooled", "random_forest", "boosting", "spline", "stack")
@@ -33,8 +34,8 @@ def run(study: Study, params: LearnerParams, context: Context) -> EffectEstimate
     Returns
     -------
     EffectEstimate or Refusal
-        Headline: the ATE. Tables `unit_effects`, `calibration`, `best_linear_predictor`, `uplift` and
-        `rank_weighted_effects`.
+        Headline: the ATE. Tables `unit_effects`, `calibration`, `best_linear_predictor`, `uplift`,
+        `rank_weighted_effects` and `splits` (the ATE by the seed of the folds).
 
     Raises
     ------
@@ -48,7 +49,8 @@ def run(study: Study, params: LearnerParams, context: Context) -> EffectEstimate
     """
     check_learner(params, _OFFERED)
     held = nuisances(study, params, context)
-    return report(SPEC, study, params, held, _predict(study, params))
+    found = predict_by_engine(SPEC, study, params, lambda: _predict(study, params))
+    return report(SPEC, study, params, held, found)
 
 
 def _predict(study: Study, params: LearnerParams) -> Predicted:
@@ -62,17 +64,11 @@ def _predict(study: Study, params: LearnerParams) -> Predicted:
         reference, compared = fit_in_sample(data, observed, data.y, rows, [off, on], params)
         return Predicted(compared - reference)
     fold = data.content_folds(params.folds, params.seed)
-    twice = Folded(
-        np.vstack([off, on]),
-        np.tile(fold, 2),
-        None if data.weight is None else np.tile(data.weight, 2),
-        np.append(importance(data.x, data.y, data.d), 2.0),
-        params.seed,
-    )
-    seen = np.concatenate([data.d == 0, data.d == 1])
+    important = np.append(importance(data.x, data.y, data.d), 2.0)  # the treatment is multiplied with covariates
+    folded = Folded(np.column_stack([data.x, data.d]), fold, data.weight, important, params.seed)
     learner = "ols" if params.chosen == "ols_pooled" else params.chosen
-    both = twice.mean(np.tile(data.y, 2), seen, learner, params.learner_params)
-    return Predicted(both[len(fold) :] - both[: len(fold)])
+    reference, compared = folded.switched(data.y, data.x.shape[1], learner, params.learner_params)
+    return Predicted(compared - reference)
 
 
 SPEC = EstimatorSpec(
@@ -88,7 +84,7 @@ SPEC = EstimatorSpec(
     assumptions=("unconfoundedness", "positivity", "consistency", "no_interference"),
     references=("Kuenzel et al. 2019, doi:10.1073/pnas.1804597116",),
     diagnostics=("overlap", "effect_calibration"),
-    tables=("unit_effects", "calibration", "best_linear_predictor", "uplift", "rank_weighted_effects"),
+    tables=("unit_effects", "calibration", "best_linear_predictor", "uplift", "rank_weighted_effects", "splits"),
     truths=("randomised_trial", "confounded_smooth", "weighted_sample", "clustered_trial", "three_arms", "null_effect"),
     breaks=("no_overlap",),
     oracle=("s_learner",),
@@ -101,4 +97,18 @@ SPEC = EstimatorSpec(
     ),
     params=LearnerParams,
     shares_nuisance=True,
+    question="How much does the effect differ between units, if one model predicts both arms?",
+    formula=(r"\hat\tau(x) = \hat m(x, 1) - \hat m(x, 0)"),
+    reading=(
+        "The headline is the average of the doubly robust score, the same for every learner; only the unit "
+        "effects are the learner's own. One model that may ignore the treatment shrinks differences between"
+        " units towards none: what it shows is likely there, what it does not show may be. Read unit "
+        "effects together with the calibration (slope near 1: differences are as large as predicted; near "
+        "0: noise) and with the rank-weighted effects before ranking anybody."
+    ),
+    example=Example(
+        data="data/education/2025-01/ihdp.csv",
+        roles={"outcome": "y_factual", "treatment": "treatment", "covariates": [f"x{j}" for j in range(1, 26)]},
+    ),
+    coverage_rows=4000,
 )

@@ -13,7 +13,7 @@ from cqox_assets.numerics.inference import influence_std_error, wald
 from cqox_assets.numerics.propensity import propensity_scores, weighted_quantiles, within_trim
 from cqox_assets.numerics.sample import check_arms, check_clusters
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study
 
 
@@ -211,7 +211,7 @@ SPEC = EstimatorSpec(
     ),
     diagnostics=("adjusted_smd", "overlap", "stratum_arms"),
     tables=("strata", "balance", "weights", "propensity"),
-    truths=("randomised_trial", "weighted_sample", "clustered_trial", "null_trial"),
+    truths=("randomised_trial", "confounded_linear", "weighted_sample", "clustered_trial", "null_trial"),
     breaks=("no_overlap",),
     oracle=("propensity_stratification",),
     applicable=lambda study: (
@@ -220,4 +220,23 @@ SPEC = EstimatorSpec(
         else (False, "needs covariates for a propensity score", 0.0)
     ),
     params=StratificationParams,
+    question="What is the average effect when units are compared only within groups of similar propensity?",
+    formula=r"\hat\tau = \sum_{k=1}^{K} \frac{n_k}{n} (\bar y_{1k} - \bar y_{0k}),\qquad"
+    r" \hat V = \sum_k \Bigl(\frac{n_k}{n}\Bigr)^2 \Bigl(\frac{s_{1k}^2}{n_{1k}} + \frac{s_{0k}^2}{n_{0k}}\Bigr)",
+    reading="The table of strata shows where the effect comes from and is easy to explain. Five strata leave about a "
+    "tenth of the confounding behind; adjusted_smd says how much of it is to be seen. Where it matters, use more "
+    "strata, or an estimator that models the outcome as well.",
+    interval_claim="conservative",
+    claim_note="Five strata leave about a tenth of the confounding (Cochran 1968), which is up to 0.8 standard "
+    "deviations of the estimate on 1,000 rows; the variance within strata takes what covariates explain of the "
+    "outcome for noise, so the intervals are wide enough to cover nevertheless.",
+    claim_bias=0.8,
+    example=Example(
+        data="data/policy/2025-01/lalonde_nsw.csv",
+        roles={
+            "outcome": "re78",
+            "treatment": "treat",
+            "covariates": ["age", "education", "black", "hispanic", "married", "nodegree", "re74", "re75"],
+        },
+    ),
 )

@@ -10,9 +10,9 @@ from cqox_assets.errors import CatalogError, CqoxError
 from cqox_assets.numerics.inference import wald
 from cqox_assets.numerics.panel import Panel, PanelError, complete_units, without_always_treated
 from cqox_assets.numerics.panel_timing import read_panel
-from cqox_assets.numerics.simplex import nested_importance, simplex_weights, synthetic_did
+from cqox_assets.numerics.simplex import drawn_donors, nested_importance, simplex_weights, synthetic_did
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import CommonParams, Context, EstimatorSpec
+from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study, TreatmentKind
 
 
@@ -41,6 +41,8 @@ class SyntheticControlParams(CommonParams):
         Of `nested`: most evaluations per start of the search.
     time_ridge : float
         Of `synthetic_did`: ridge factor of the weights of periods.
+    placebos : int
+        Most donors that play the treated unit; of more donors so many are drawn with `seed`.
     """
 
     method: Literal["synthetic_control", "synthetic_did"] = "synthetic_control"
@@ -52,6 +54,12 @@ class SyntheticControlParams(CommonParams):
     fit_times: tuple[float, float] | None = None
     evaluations: int = 300
     time_ridge: float = 1e-6
+    placebos: int = 500
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.placebos < 2:
+            raise CatalogError(f"parameter 'placebos' is {self.placebos}; it must be at least 2")
 
 
 @dataclass(frozen=True)
@@ -107,10 +115,13 @@ def run(study: Study, params: SyntheticControlParams, context: Context) -> Effec
         return SPEC.refuse("too_few_rows", "one period before treatment", "deliver at least two earlier periods")
     predictors = _predictors(study, panel, params, before)
     donors = np.delete(np.arange(len(outcome)), treated)
-    own = _fit(outcome, predictors, treated, donors, before, params, panel.periods)
-    placebos = [
-        _fit(outcome, predictors, int(unit), donors[donors != unit], before, params, panel.periods) for unit in donors
-    ]
+    pool = _Pool(outcome[donors], predictors[:, donors], before, panel.periods, params)
+    own = pool.fit(outcome[treated], predictors[:, treated])
+    chosen = drawn_donors(len(donors), params.placebos, params.seed)
+    placebos = [pool.fit(pool.outcome[place], pool.predictors[:, place], int(place)) for place in chosen]
+    notices = list(panel.notices)
+    if len(chosen) < len(donors):
+        notices.append(f"{len(chosen)} of {len(donors)} donors were drawn to play the treated unit (placebos)")
     ratios = np.array([item.ratio for item in placebos])
     p_value = float((1 + (ratios >= own.ratio * (1 - 1e-9)).sum()) / (1 + len(ratios)))
     spread = float(np.std([item.effect for item in placebos], ddof=0))
@@ -129,9 +140,9 @@ def run(study: Study, params: SyntheticControlParams, context: Context) -> Effec
             "gaps": pd.DataFrame({"time": panel.periods, "observed": outcome[treated],
                                   "synthetic": outcome[treated] - own.gap, "gap": own.gap}),
             "donor_weights": pd.DataFrame({"unit": panel.labels[donors].astype(str), "weight": own.weights}),
-            "placebos": _placebos(panel, [treated, *donors], [own, *placebos]),
+            "placebos": _placebos(panel, [treated, *donors[chosen]], [own, *placebos]),
         },
-        notices=panel.notices, dropped=panel.dropped,
+        notices=notices, dropped=panel.dropped,
     )  # fmt: skip
 
 
@@ -195,31 +206,47 @@ def _predictors(study: Study, panel: Panel, params: SyntheticControlParams, befo
     return np.vstack(rows)
 
 
-def _fit(
-    outcome: np.ndarray, predictors: np.ndarray, unit: int, donors: np.ndarray, before: int,
-    params: SyntheticControlParams, periods: np.ndarray,
-) -> _Fit:  # fmt: skip
-    target, pool = outcome[unit], outcome[donors]
-    if params.method == "synthetic_did":
-        found = synthetic_did(target, pool, before, params.time_ridge)
-        gap = target - found.units @ pool
-        gap = gap - found.times @ gap[:before]
-        return _Fit(found.units, gap, found.effect, _rms(gap[:before]), _rms(gap[before:]))
-    root = np.ones(len(predictors))
-    if params.v == "given":
-        root = np.sqrt(np.asarray(params.importance, dtype=float))
-    elif params.v == "nested":
-        first, last = params.fit_times or (periods[0], periods[before - 1])
-        window = (periods >= first) & (periods <= last)
+@dataclass(frozen=True)
+class _Pool:
+    """The donors: outcomes of shape (J, T) and predictors of shape (k, J), from which any unit is put together."""
+
+    outcome: np.ndarray
+    predictors: np.ndarray
+    before: int
+    periods: np.ndarray
+    params: SyntheticControlParams
+
+    def fit(self, target: np.ndarray, own: np.ndarray, barred: int | None = None) -> _Fit:
+        """Fit a unit's outcomes and predictors; a donor that plays the treated unit is barred from its own pool."""
+        before = self.before
+        if self.params.method == "synthetic_did":
+            pool = self.outcome if barred is None else np.delete(self.outcome, barred, axis=0)
+            found = synthetic_did(target, pool, before, self.params.time_ridge)
+            gap = target - found.units @ pool
+            gap = gap - found.times @ gap[:before]
+            return _Fit(found.units, gap, found.effect, _rms(gap[:before]), _rms(gap[before:]))
+        root = np.sqrt(self._importance(target, own, barred))
+        weights = simplex_weights(own * root, self.predictors * root[:, None], barred=barred)
+        gap = target - self._synthetic(weights)
+        return _Fit(weights, gap, float(gap[before:].mean()), _rms(gap[:before]), _rms(gap[before:]))
+
+    def _importance(self, target: np.ndarray, own: np.ndarray, barred: int | None) -> np.ndarray:
+        params = self.params
+        if params.v == "given":
+            return np.asarray(params.importance, dtype=float)
+        if params.v == "identity":
+            return np.ones(len(own))
+        first, last = params.fit_times or (self.periods[0], self.periods[self.before - 1])
+        window = (self.periods >= first) & (self.periods <= last)
 
         def misfit(weights: np.ndarray) -> float:
-            return float(np.mean((target - weights @ pool)[window] ** 2))
+            return float(np.mean((target - self._synthetic(weights))[window] ** 2))
 
-        importance = nested_importance(predictors[:, unit], predictors[:, donors], misfit, params.evaluations)
-        root = np.sqrt(importance)
-    weights = simplex_weights(predictors[:, unit] * root, predictors[:, donors] * root[:, None])
-    gap = target - weights @ pool
-    return _Fit(weights, gap, float(gap[before:].mean()), _rms(gap[:before]), _rms(gap[before:]))
+        return nested_importance(own, self.predictors, misfit, params.evaluations, barred)
+
+    def _synthetic(self, weights: np.ndarray) -> np.ndarray:
+        used = np.flatnonzero(weights)
+        return np.asarray(weights[used] @ self.outcome[used])
 
 
 def _rms(values: np.ndarray) -> float:
@@ -271,4 +298,21 @@ SPEC = EstimatorSpec(
     oracle=("synthetic_control", "synthetic_did"),
     applicable=_applicable,
     params=SyntheticControlParams,
+    question="What would the one treated unit have done without treatment, judged by a mix of others that moved like "
+    "it?",
+    formula=r"\hat\tau_t = y_{1t} - \sum_j \hat w_j y_{jt},\qquad \hat w = \arg\min_{w \ge 0,\, \sum_j w_j = 1}"
+    r" (x_1 - X_0 w)' V (x_1 - X_0 w)",
+    reading="Look at the gaps before treatment: without a close fit there, the gap afterwards says nothing. The "
+    "p-value is the rank of the treated unit among placebo units, so it cannot be smaller than one over their "
+    "number. A few donors with weight are normal and should make sense.",
+    interval_claim="other",
+    claim_note="The standard error is the spread of placebo effects on the donors, and the p-value their rank: both "
+    "hold where the treated unit could have been any of the units, and the p-value is at least one over their "
+    "number.",
+    claim_coverage=(0.92, 0.98),
+    example=Example(
+        data="tests/oracle/data/prop99.csv",
+        roles={"outcome": "cigsale", "unit": "state", "time": "year"},
+        params={"treated_unit": "California", "treatment_time": 1989.0},
+    ),
 )

@@ -8,12 +8,14 @@ from cqox_assets.nuisance.learners import (
     check_learner,
     fit_in_sample,
     nuisances,
+    outcomes,
     parametric,
+    predict_by_engine,
     report,
 )
-from cqox_assets.nuisance.models import Data
+from cqox_assets.nuisance.models import Data, shared_folded
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
-from cqox_assets.spec import Context, EstimatorSpec
+from cqox_assets.spec import Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study
 
 _OFFERED = ("ols", "logit_per_arm", "random_forest", "boosting", "spline", "stack")
@@ -32,8 +34,8 @@ def run(study: Study, params: LearnerParams, context: Context) -> EffectEstimate
     Returns
     -------
     EffectEstimate or Refusal
-        Headline: the ATE. Tables `unit_effects`, `calibration`, `best_linear_predictor`, `uplift` and
-        `rank_weighted_effects`.
+        Headline: the ATE. Tables `unit_effects`, `calibration`, `best_linear_predictor`, `uplift`,
+        `rank_weighted_effects` and `splits` (the ATE by the seed of the folds).
 
     Raises
     ------
@@ -46,19 +48,17 @@ def run(study: Study, params: LearnerParams, context: Context) -> EffectEstimate
     """
     check_learner(params, _OFFERED)
     held = nuisances(study, params, context)
-    return report(SPEC, study, params, held, _predict(study, params, held))
+    found = predict_by_engine(SPEC, study, params, lambda: _predict(study, params, context, held))
+    return report(SPEC, study, params, held, found)
 
 
-def _predict(study: Study, params: LearnerParams, held: pd.DataFrame) -> Predicted:
+def _predict(study: Study, params: LearnerParams, context: Context, held: pd.DataFrame) -> Predicted:
     data = Data.of(study)
     if not params.cross_fit and params.chosen != "random_forest":
         return parametric(study, "logit_per_arm" if params.chosen == "logit_per_arm" else "ols_per_arm")
-    if params.cross_fit and params.learner == "auto":
-        return Predicted(held["outcome_compared"].to_numpy() - held["outcome_reference"].to_numpy())
     if params.cross_fit:
-        folded = data.folded(data.content_folds(params.folds, params.seed), params.seed)
-        reference, compared = (
-            folded.mean(data.y, data.d == arm, params.chosen, params.learner_params) for arm in (0, 1)
+        reference, compared = outcomes(
+            data, shared_folded(study, params, context, held["fold"].to_numpy()), params, held
         )
     else:
         reference, compared = (
@@ -80,7 +80,7 @@ SPEC = EstimatorSpec(
     assumptions=("unconfoundedness", "positivity", "consistency", "no_interference"),
     references=("Kuenzel et al. 2019, doi:10.1073/pnas.1804597116",),
     diagnostics=("overlap", "effect_calibration"),
-    tables=("unit_effects", "calibration", "best_linear_predictor", "uplift", "rank_weighted_effects"),
+    tables=("unit_effects", "calibration", "best_linear_predictor", "uplift", "rank_weighted_effects", "splits"),
     truths=("randomised_trial", "confounded_smooth", "weighted_sample", "clustered_trial", "three_arms", "null_effect"),
     breaks=("no_overlap",),
     oracle=("t_learner", "uplift_qini", "uplift_auuc"),
@@ -93,4 +93,18 @@ SPEC = EstimatorSpec(
     ),
     params=LearnerParams,
     shares_nuisance=True,
+    question="How much does the effect differ between units, if each arm has a model of its own?",
+    formula=(r"\hat\tau(x) = \hat m_1(x) - \hat m_0(x)"),
+    reading=(
+        "The headline is the average of the doubly robust score, the same for every learner; only the unit "
+        "effects are the learner's own. The errors of two models add up, so unit effects vary more than "
+        "they should where arms are small; trust it when both arms have many rows. Read unit effects "
+        "together with the calibration (slope near 1: differences are as large as predicted; near 0: noise)"
+        " and with the rank-weighted effects before ranking anybody."
+    ),
+    example=Example(
+        data="data/education/2025-01/ihdp.csv",
+        roles={"outcome": "y_factual", "treatment": "treatment", "covariates": [f"x{j}" for j in range(1, 26)]},
+    ),
+    coverage_rows=4000,
 )

@@ -23,6 +23,7 @@ from cqox_assets.mapping.draft import (
     place_treatment,
 )
 from cqox_assets.mapping.timing import Scale
+from cqox_assets.mapping.unobserved import UNOBSERVED, place_unobserved, unobserved_rows
 from cqox_assets.study import Role, Study
 
 # what a row may lack without being dropped: covariates are imputed, a cohort may be never, the rest is side information
@@ -54,7 +55,8 @@ def prepare(
     domain : DomainProfile, optional
         Supplies limits, direction, unit and money where the declaration is silent.
     tables : mapping of str to DataFrame, optional
-        Side tables.
+        Side tables. A panel's rows that lack nothing but outcome or treatment are dropped from the table and kept as
+        the side table `unobserved`, because they are part of their unit's history.
     confidence : mapping of Role to float, optional
         How sure each role is; 1 by default, as for roles that a person gave.
 
@@ -70,7 +72,7 @@ def prepare(
     table = plain_frame(frame)
     draft = _draft(table, roles, stated)
     share = {name: _missing(draft, name).mean() if len(table) else 0.0 for name in draft.frame.columns}
-    coding = _drop_rows(draft, stated)
+    coding, silent = _drop_rows(draft, stated)
     place_treatment(draft, coding)
     scale = place_time(draft)
     for name in draft.names(Role.OUTCOME):
@@ -80,6 +82,8 @@ def prepare(
     place_numbers(draft)
     note_outliers(draft)
     prepared = ordered(draft)
+    if silent is not None and len(silent) and len(prepared):
+        tables = {**(tables or {}), UNOBSERVED: place_unobserved(draft, silent, scale)}
     return Study(
         frame=prepared,
         roles={role: names for role, names in draft.roles.items() if names},
@@ -135,8 +139,11 @@ def _missing(draft: Draft, name: str) -> np.ndarray:
     return np.asarray(series.isna())
 
 
-def _drop_rows(draft: Draft, stated: Declaration) -> Coding | None:
-    """Drop rows that no analysis can use, count them by reason, and code the treatment of those that remain."""
+def _drop_rows(draft: Draft, stated: Declaration) -> tuple[Coding | None, pd.DataFrame | None]:
+    """Drop rows that no analysis can use, count them by reason, and code the treatment of those that remain.
+
+    Returns the coding and, of a panel, the rows that lack nothing but outcome or treatment.
+    """
     treatment = draft.names(Role.TREATMENT)
     coding = None
     if treatment:
@@ -158,8 +165,9 @@ def _drop_rows(draft: Draft, stated: Declaration) -> Coding | None:
 
     if coding is not None and coding.left_out is not None:
         drop(coding.left_out, f"another arm of '{', '.join(treatment)}' than those compared")
-    needed = (role for role in (Role.TREATMENT, Role.OUTCOME, *Role) if role not in _SPARE)
-    for role in dict.fromkeys(needed):
+    needed = list(dict.fromkeys(role for role in (Role.TREATMENT, Role.OUTCOME, *Role) if role not in _SPARE))
+    silent = unobserved_rows(draft, coding, lambda name: _missing(draft, name), needed)
+    for role in needed:
         for name in draft.names(role):
             exempt = target if role != Role.POPULATION else False
             drop(_missing(draft, name) & ~np.asarray(exempt), f"{role} '{name}' is missing")
@@ -170,7 +178,7 @@ def _drop_rows(draft: Draft, stated: Declaration) -> Coding | None:
     if not keep.all():
         draft.frame = draft.frame.loc[keep].reset_index(drop=True)
         coding = None if coding is None else Coding(coding.values[keep], coding.arms)
-    return coding
+    return coding, silent
 
 
 def _target_rows(draft: Draft) -> np.ndarray:

@@ -1,6 +1,6 @@
 """What the meta-learners share: parameters, models in and out of sample, and the report on predicted unit effects."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,11 +10,15 @@ import pandas as pd
 from cqox_assets.diagnostics.uplift import rank_weighted_effect, uplift_table
 from cqox_assets.errors import CatalogError
 from cqox_assets.measures import Diagnostic
-from cqox_assets.nuisance.models import CLIP, Data, judge_weights, shared_or_own
+from cqox_assets.nuisance.econml_engine import OFFERED as ECONML_LEARNERS
+from cqox_assets.nuisance.econml_engine import Choice, learner_effects
+from cqox_assets.nuisance.models import CLIP, Data, judge_weights, shared_or_own, splits_of
+from cqox_assets.numerics.crossfit import Folded
 from cqox_assets.numerics.inference import influence_std_error, wald
 from cqox_assets.numerics.linear import fit_linear, with_constant
 from cqox_assets.numerics.sample import collinear_notice
 from cqox_assets.numerics.scores import augmented_contrast, balancing_weights
+from cqox_assets.numerics.splits import split_notices, split_table
 from cqox_assets.numerics.standardise import fit_outcome, standardised_mean
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
 from cqox_assets.spec import CommonParams, Context, EstimatorSpec
@@ -43,6 +47,10 @@ class LearnerParams(CommonParams):
         of the predicted effects, with a standard error only for least squares and logit fitted to all rows.
     round_score : int, optional
         Decimals that predicted effects are rounded to before units are ranked.
+    engine : str
+        `own`; `econml`: its SLearner, TLearner, XLearner or DRLearner predicts the unit effects, from `ols`,
+        `random_forest` or `boosting` (LightGBM, which `auto` stands for unless `nuisance` is linear or random_forest).
+        The doubly robust score, and so the average, is the same for both.
     """
 
     learner: Literal["auto", "ols", "ols_pooled", "logit_per_arm", "random_forest", "boosting", "spline", "stack"] = (
@@ -52,6 +60,7 @@ class LearnerParams(CommonParams):
     cross_fit: bool = True
     ate: Literal["doubly_robust", "mean_effect"] = "doubly_robust"
     round_score: int | None = None
+    engine: Literal["own", "econml"] = "own"
 
     @property
     def chosen(self) -> str:
@@ -75,12 +84,31 @@ def check_learner(params: LearnerParams, offered: Sequence[str]) -> None:
         raise CatalogError(f"parameter 'learner' is {params.learner}; allowed are auto, {', '.join(offered)}")
     if params.trim is not None:
         raise CatalogError("parameter 'trim' is given, but the effects of all units are asked for; use aipw to trim")
+    if params.engine == "econml":
+        if params.learner not in ("auto", *ECONML_LEARNERS):
+            raise CatalogError(
+                f"parameter 'learner' is {params.learner}; engine econml offers auto, {', '.join(ECONML_LEARNERS)}"
+            )
+        return
     if params.cross_fit and params.learner == "logit_per_arm":
         raise CatalogError("parameter 'learner' is logit_per_arm, which is fitted to all rows; set cross_fit: false")
     if not params.cross_fit and params.chosen not in ("ols", "ols_pooled", "logit_per_arm", "random_forest"):
         raise CatalogError(
             f"parameter 'cross_fit' is false, which {params.chosen} does not offer; choose another learner"
         )
+
+
+def predict_by_engine(
+    spec: EstimatorSpec, study: Study, params: LearnerParams, own: Callable[[], Predicted]
+) -> Predicted:
+    """Return the effects that the engine of `params` predicts; `own` is called for the platform's."""
+    if params.engine == "own":
+        return own()
+    learner = params.chosen if params.chosen in ECONML_LEARNERS else "boosting"
+    choice = Choice(learner, params.learner_params, params.folds if params.cross_fit else 0, params.seed)
+    return Predicted(
+        learner_effects(spec.name, Data.of(study), choice), notices=(f"unit effects by econml, learner {learner}",)
+    )
 
 
 def fit_in_sample(
@@ -97,6 +125,17 @@ def fit_in_sample(
         return [np.asarray(model.predict(place)) for place in at]
     fit = fit_linear(with_constant(x)[rows], target[rows], weight)
     return [np.asarray(with_constant(place)[:, fit.kept] @ fit.coef) for place in at]
+
+
+def outcomes(data: Data, folded: Folded, params: LearnerParams, held: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Return cross-fitted outcome predictions of the reference and the compared arm, shape (n,) each.
+
+    Those of the nuisances unless another learner is asked for; they are the ones that predict best.
+    """
+    if params.learner == "auto":
+        return held["best_reference"].to_numpy(), held["best_compared"].to_numpy()
+    m0, m1 = (folded.mean(data.y, data.d == arm, params.chosen, params.learner_params) for arm in (0, 1))
+    return m0, m1
 
 
 def parametric(study: Study, kind: str) -> Predicted:
@@ -153,24 +192,59 @@ def report(
     )  # fmt: skip
     if not params.cross_fit:
         notices.append("effects were predicted from the rows that the models were fitted to, so ranks look too good")
-    moved = int(np.sum((e <= CLIP) | (e >= 1 - CLIP)))
-    if moved:
-        notices.append(f"the propensity of {moved} rows was moved to the bounds {CLIP} and {1 - CLIP}")
-    weight = balancing_weights(data.d, e, Estimand.ATE)[0] * data.sampling
     ranked = effect if params.round_score is None else np.round(effect, params.round_score)
     units = {"row": np.arange(len(effect)), "treated": data.d.astype(int), "effect": ranked, "score": score}
+    splits = _splits(data, held, params)
     return spec.estimate(
         study, [headline], inference=words + (", clustered" if data.cluster is not None else ""),
-        diagnostics=[judge_weights(study, data.d, e, weight)[0], _calibrated(spec, study, data, effect, score)],
+        diagnostics=judge_effects(spec, study, data, e, effect, score),
         tables={
             "unit_effects": pd.DataFrame(units),
             "calibration": calibration_table(effect, score, data.sampling, data.cluster),
-            "best_linear_predictor": _linear_predictor(study, data, score),
-            "uplift": uplift_table(ranked, data.y, data.d, data.weight),
-            "rank_weighted_effects": _ranked(ranked, score, data, held["fold"].to_numpy()),
+            **effect_tables(study, data, ranked, score, held["fold"].to_numpy()),
+            "splits": splits,
         },
-        notices=notices,
+        notices=[*notices, *clipped_notice(e), *split_notices(splits)],
     )  # fmt: skip
+
+
+def _splits(data: Data, held: pd.DataFrame, params: LearnerParams) -> pd.DataFrame:
+    """Return the average effect and its standard error from each assignment of folds that was tried."""
+    found = []
+    for frame in splits_of(held, params.seed).values():
+        e, m0, m1 = (frame[name].to_numpy() for name in ("propensity", "outcome_reference", "outcome_compared"))
+        point, influence = augmented_contrast(data.y, data.d, e, m0, m1, data.sampling, Estimand.ATE)
+        found.append((point, influence_std_error(influence, data.cluster)))
+    points, errors = zip(*found, strict=True)
+    return split_table(list(splits_of(held, params.seed)), points, errors)
+
+
+def clipped_notice(e: np.ndarray) -> list[str]:
+    """Return the notice that propensities were moved to their bounds, or nothing."""
+    moved = int(np.sum((e <= CLIP) | (e >= 1 - CLIP)))
+    return [f"the propensity of {moved} rows was moved to the bounds {CLIP} and {1 - CLIP}"] if moved else []
+
+
+def judge_effects(
+    spec: EstimatorSpec, study: Study, data: Data, e: np.ndarray, effect: np.ndarray, score: np.ndarray
+) -> list[Diagnostic]:
+    """Judge the overlap that the average rests on, and the calibration of the unit effects."""
+    weight = balancing_weights(data.d, e, Estimand.ATE)[0] * data.sampling
+    return [judge_weights(study, data.d, e, weight)[0], _calibrated(spec, study, data, effect, score)]
+
+
+def effect_tables(
+    study: Study, data: Data, ranked: np.ndarray, score: np.ndarray, fold: np.ndarray
+) -> dict[str, pd.DataFrame]:
+    """Return what the effects depend on, and how well they rank units: three tables by name.
+
+    `ranked` and `score` are unit effects and doubly robust scores, shape (n,); ranks are judged within each `fold`.
+    """
+    return {
+        "best_linear_predictor": _linear_predictor(study, data, score),
+        "uplift": uplift_table(ranked, data.y, data.d, data.weight),
+        "rank_weighted_effects": _ranked(ranked, score, data, fold),
+    }
 
 
 def nuisances(study: Study, params: LearnerParams, context: Context) -> pd.DataFrame:

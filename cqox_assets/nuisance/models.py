@@ -15,6 +15,8 @@ from cqox_assets.spec import CommonParams, Context
 from cqox_assets.study import Role, Study
 
 CLIP = 0.01
+SPLIT_ROWS = 2_000
+_AGAIN = "again_"
 _SEVERITY = (Status.PASS, Status.NOT_RUN, Status.WARN, Status.FAIL)
 
 
@@ -88,9 +90,9 @@ def fit_nuisance(study: Study, params: CommonParams | None = None) -> Nuisance:
         `nuisance` names the learner, `folds` and `seed` the folds:
 
         - `stack`: the mixture of `spline` and `boosting` with the least cross-validated loss, per model;
-        - `spline`: hinges with pairwise interactions of the 14 most correlated covariates, ridge or ridge-logit with
-          a cross-validated penalty; 60 covariates make 271 columns, and beyond 100,000 rows the penalty of the
-          propensity is chosen on 50,000 evenly spaced rows;
+        - `spline`: hinges with pairwise interactions of the 14 most correlated covariates, adaptive ridge or
+          ridge-logit with a cross-validated penalty; 60 covariates make 271 columns, and beyond 100,000 rows the
+          penalty of the propensity is chosen on 50,000 evenly spaced rows;
         - `boosting`: at most 100 small trees, stopped early, each fit on at most 50,000 rows;
         - `linear`: least squares per arm and unpenalised logit;
         - `random_forest`: 200 trees with at least 10 rows per leaf.
@@ -98,8 +100,10 @@ def fit_nuisance(study: Study, params: CommonParams | None = None) -> Nuisance:
     Returns
     -------
     Nuisance
-        Propensities are moved to [0.01, 0.99]; `clipped` counts the rows. Diagnostics: overlap, effective sample
-        size and weight range of the inverse-propensity weights, the worst contrast each.
+        Propensities are moved to [0.01, 0.99]; `clipped` counts the rows. Up to 2,000 rows the predictions from a
+        second assignment of rows to folds, that of the next seed, are there as well (columns `again_...`), so that
+        every estimator can say what the folds do to it. Diagnostics: overlap, effective sample size and weight range
+        of the inverse-propensity weights, the worst contrast each.
 
     Raises
     ------
@@ -107,13 +111,16 @@ def fit_nuisance(study: Study, params: CommonParams | None = None) -> Nuisance:
         If a model cannot be fitted: `perfect_separation`, `empty_fold_arm`.
     """
     params = CommonParams() if params is None else params
-    predictions, judged, clipped = {}, [], {}
+    predictions, judged, clipped, held = {}, [], {}, {}
     for arm, part in study.studied().contrasts():
         data = Data.of(part)
         fold = data.content_folds(params.folds, params.seed)
-        raw = predict_nuisances(data, fold, params.nuisance, params.seed)
+        held[arm] = data.folded(fold, params.seed)
+        raw = predict_nuisances(data, held[arm], params.nuisance)
         clipped[arm] = int(np.sum((raw["propensity"] < CLIP) | (raw["propensity"] > 1 - CLIP)))
         predictions[arm] = raw.assign(propensity=raw["propensity"].clip(CLIP, 1 - CLIP))
+        if len(part) <= SPLIT_ROWS:
+            predictions[arm] = predictions[arm].join(_split_again(data, params).add_prefix(_AGAIN))
         judged.append(_judged(part, data, raw["propensity"].to_numpy(), arm if len(study.arms) > 2 else ""))
     total = sum(clipped.values())
     notices = (f"the propensity of {total} rows was moved to the bounds {CLIP} and {1 - CLIP}",) if total else ()
@@ -126,23 +133,47 @@ def fit_nuisance(study: Study, params: CommonParams | None = None) -> Nuisance:
         diagnostics=tuple(_worst(items) for items in zip(*judged, strict=True)),
         clipped=total,
         notices=notices,
+        folded=held,
     )
 
 
-def predict_nuisances(data: Data, fold: np.ndarray, learner: str, seed: int = 0) -> pd.DataFrame:
+def predict_nuisances(data: Data, folded: Folded, learner: str) -> pd.DataFrame:
     """Return cross-fitted predictions, one row per unit, with an unclipped propensity.
 
-    Columns: `propensity` (of the compared arm), `outcome_reference`, `outcome_compared`, `fold`.
+    Columns: `propensity` (of the compared arm), `outcome_reference`, `outcome_compared`, `best_reference`,
+    `best_compared`, `fold`.
+
+    Notes
+    -----
+    A doubly robust score is biased by the mean product of the errors of propensity and outcome models. Noise in the
+    outcome models averages out of it and shrinkage does not, so `outcome_reference` and `outcome_compared` follow the
+    data more closely than predicts best, which `best_reference` and `best_compared` do.
     """
-    folded = data.folded(fold, seed)
+    reference, compared = (folded.means(data.y, data.d == arm, learner) for arm in (0, 1))
     return pd.DataFrame(
         {
             "propensity": np.clip(folded.probability(data.d, learner), 0.0, 1.0),
-            "outcome_reference": folded.mean(data.y, data.d == 0, learner),
-            "outcome_compared": folded.mean(data.y, data.d == 1, learner),
-            "fold": fold,
+            "outcome_reference": reference.close,
+            "outcome_compared": compared.close,
+            "best_reference": reference.best,
+            "best_compared": compared.best,
+            "fold": folded.fold,
         }
     )
+
+
+def _split_again(data: Data, params: CommonParams) -> pd.DataFrame:
+    """Predictions from the folds of the next seed."""
+    seed = params.seed + 1
+    held = predict_nuisances(data, data.folded(data.content_folds(params.folds, seed), seed), params.nuisance)
+    return held.assign(propensity=held["propensity"].clip(CLIP, 1 - CLIP))
+
+
+def splits_of(held: pd.DataFrame, seed: int) -> dict[int, pd.DataFrame]:
+    """Return the predictions of each assignment of folds that was tried, by seed."""
+    again = held[[name for name in held if str(name).startswith(_AGAIN)]]
+    first = {seed: held[[name for name in held if name not in again]]}
+    return first if again.empty else first | {seed + 1: again.rename(columns=lambda name: name.removeprefix(_AGAIN))}
 
 
 def importance(x: np.ndarray, y: np.ndarray, d: np.ndarray) -> np.ndarray:
@@ -202,8 +233,18 @@ def shared_or_own(
     held = context.shared(study, params) if seed is None and clip >= CLIP else None
     if held is None:
         data, chosen = Data.of(study), params.seed if seed is None else seed
-        held = predict_nuisances(data, data.content_folds(params.folds, chosen), params.nuisance, chosen)
+        folded = data.folded(data.content_folds(params.folds, chosen), chosen)
+        held = predict_nuisances(data, folded, params.nuisance)
     return held.assign(propensity=held["propensity"].clip(clip, 1 - clip))
+
+
+def shared_folded(study: Study, params: CommonParams, context: Context, fold: np.ndarray) -> Folded:
+    """Return the rows in their folds, with the designs of the shared nuisances where those have these folds."""
+    if context.shared(study, params) is not None and context.nuisance is not None:
+        held: Folded | None = context.nuisance.folded.get(context.compared(study))
+        if held is not None and np.array_equal(held.fold, fold):
+            return held
+    return Data.of(study).folded(fold, params.seed)
 
 
 def _worst(items: Sequence[Diagnostic]) -> Diagnostic:

@@ -73,6 +73,8 @@ class LocalDeviation:
         self.arms: list[tuple[np.ndarray, Matches]] = []
         for arm in (0, 1):
             rows = np.flatnonzero(treated == arm)
+            if position.ndim == 1:
+                rows = rows[np.argsort(position[rows], kind="stable")]  # sorted, they are faster to search and to sum
             here = position[rows]
             find = nearest_scores if position.ndim == 1 else nearest_points
             self.arms.append((rows, find(here, here, _NEIGHBOURS + 1, tolerance=tolerance)))

@@ -1,9 +1,9 @@
 """Cross-fitted regressions by learner name: each row is predicted by models that never saw its fold."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,7 +12,8 @@ from cqox_assets.errors import CatalogError, CqoxError
 from cqox_assets.numerics.boosting import bin_covariates, crossfit_boosting
 from cqox_assets.numerics.linear import fit_linear, with_constant
 from cqox_assets.numerics.logit import fit_logit
-from cqox_assets.numerics.ridge import FoldedDesign, crossfit_ridge, crossfit_ridge_logit
+from cqox_assets.numerics.ridge import FoldedDesign, crossfit_ridge
+from cqox_assets.numerics.ridge_logit import crossfit_ridge_logit
 from cqox_assets.numerics.spline import SplineBasis
 from cqox_assets.numerics.threads import threads_for
 
@@ -26,6 +27,16 @@ class EmptyFoldError(CqoxError):
     """A model would have to be fitted to rows that are not there."""
 
     code = "empty_fold_arm"
+
+
+class Means(NamedTuple):
+    """Predictions of every row, shape (n,): `best` for prediction, `close` with less shrinkage and more noise."""
+
+    best: np.ndarray
+    close: np.ndarray
+
+
+Predict = Callable[[np.ndarray, bool], Means]
 
 
 @dataclass
@@ -78,7 +89,19 @@ class Folded:
         learner: str = "stack",
         settings: Mapping[str, Any] | None = None,
     ) -> np.ndarray:
-        """Predict E[outcome | x] for every row, in input order, shape (n,).
+        """Predict E[outcome | x] for every row, in input order, shape (n,); arguments as in :meth:`means`."""
+        return self.means(outcome, rows, learner, settings, close=False).best
+
+    def means(
+        self,
+        outcome: np.ndarray,
+        rows: np.ndarray | None = None,
+        learner: str = "stack",
+        settings: Mapping[str, Any] | None = None,
+        *,
+        close: bool = True,
+    ) -> Means:
+        """Predict E[outcome | x] for every row, in input order, as well as can be and with less shrinkage.
 
         Parameters
         ----------
@@ -89,6 +112,8 @@ class Folded:
             One of `MEAN_LEARNERS`; `linear` and `ols` are least squares.
         settings : mapping, optional
             Arguments of scikit-learn's random forest or gradient boosting.
+        close : bool
+            Whether the close predictions are wanted; else they are the best ones.
 
         Raises
         ------
@@ -98,7 +123,9 @@ class Folded:
         Notes
         -----
         Predictions of the flexible learners stay within the range of the outcomes they learned from, so a binary
-        outcome is predicted within 0 and 1; least squares is left as it is, as references expect.
+        outcome is predicted within 0 and 1; least squares is left as it is, as references expect. The stack weighs its
+        parts by what predicts best and uses the same weights for the close predictions: undersmoothed parts would be
+        weighed for their noise.
         """
         y, used = outcome[self.order], np.ones(len(outcome), bool) if rows is None else rows[self.order]
         self._check_rows(used, self.x.shape[1] + 1 if learner in ("linear", "ols") else 2)
@@ -106,14 +133,40 @@ class Folded:
             learner = "ols"
         weight = np.where(used, self.sorted_weight, 0.0)
         with threads_for(len(y)):
-            if learner == "stack":
-                first, second = (self._mean(y, used, weight, part, None) for part in ("spline", "boosting"))
-                share = _least_squares_share(y[used], first[used], second[used], weight[used])
-                predicted = share * first + (1 - share) * second
-            else:
-                predicted = self._mean(y, used, weight, learner, settings)
-        result = np.empty(len(y))
-        result[self.order] = predicted
+            found = self._fit_mean(y, used, weight, learner, settings)(self.sorted_x, close)
+        return Means(*(self._in_input_order(values) for values in found))
+
+    def switched(
+        self,
+        outcome: np.ndarray,
+        column: int,
+        learner: str = "stack",
+        settings: Mapping[str, Any] | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Predict every row with one covariate set to 0 and to 1, by one model of all rows, shape (n,) each.
+
+        `column` is the covariate's position, other arguments as in :meth:`means`.
+        """
+        y = outcome[self.order]
+        used = np.ones(len(y), dtype=bool)
+        self._check_rows(used, self.x.shape[1] + 1 if learner in ("linear", "ols") else 2)
+        off, on = self.sorted_x.copy(), self.sorted_x.copy()
+        off[:, column], on[:, column] = 0.0, 1.0
+        parts = ("spline", "boosting") if learner == "stack" else (learner,)
+        with threads_for(len(y)):
+            found = []
+            for part in parts:
+                predict = self._fit_mean(y, used, self.sorted_weight, part, settings)
+                found.append([predict(place, False).best for place in (off, on)])
+        if learner == "stack":
+            first, second = (np.where(self.sorted_x[:, column] == 1, both[1], both[0]) for both in found)
+            share = _least_squares_share(y, first, second, self.sorted_weight)
+            found = [[share * a + (1 - share) * b for a, b in zip(*found, strict=True)]]
+        return self._in_input_order(found[0][0]), self._in_input_order(found[0][1])
+
+    def _in_input_order(self, values: np.ndarray) -> np.ndarray:
+        result = np.empty(len(values))
+        result[self.order] = values
         return result
 
     def probability(
@@ -145,29 +198,62 @@ class Folded:
                 predicted = share * first + (1 - share) * second
             else:
                 predicted = self._probability(d, learner, settings)
-        result = np.empty(len(d))
-        result[self.order] = predicted
-        return result
+        return self._in_input_order(predicted)
 
-    def _mean(
+    def _fit_mean(
         self, y: np.ndarray, used: np.ndarray, weight: np.ndarray, learner: str, settings: Mapping[str, Any] | None
-    ) -> np.ndarray:
-        if learner == "spline":
-            # Centred and scaled, the chosen penalty does not depend on the outcome's units.
-            centre, scale = y[used].mean(), y[used].std() or 1.0
-            coef, _ = crossfit_ridge(self.design, (y - centre) / scale, weight)
-            predicted = self.design.predict(coef) * scale + centre
-        elif learner == "boosting":
-            given = None if self.weight is None else self.sorted_weight
-            predicted = crossfit_boosting(
-                self.sorted_x, y, given, self.bounds, fitted=used, seed=self.seed, bins=self.bins
-            )
-        elif learner in ("linear", "ols"):
+    ) -> Predict:
+        """Fit, and return what predicts rows (in sorted order) from given covariates of theirs."""
+        if learner == "stack":
+            parts = [self._fit_mean(y, used, weight, part, None) for part in ("spline", "boosting")]
+            own = [part(self.sorted_x, False).best for part in parts]
+            share = _least_squares_share(y[used], own[0][used], own[1][used], weight[used])
+
+            def mixed(x: np.ndarray, close: bool) -> Means:
+                first, second = (part(x, close) for part in parts)
+                return Means(*(share * a + (1 - share) * b for a, b in zip(first, second, strict=True)))
+
+            return mixed
+        if learner in ("linear", "ols"):
             return self._per_fold(y, weight, lambda x, y, w: fit_linear(with_constant(x), y, w), _linear_prediction)
+        low, high = y[used].min(), y[used].max()
+        if learner == "spline":
+            predict = self._fit_spline(y, used, weight)
+        elif learner == "boosting":
+            predict = self._fit_boosting(y, used)
         else:
             model = _sklearn(learner, settings, self.seed, binary=False)
-            predicted = self._per_fold(y, weight, model, lambda fit, x: fit.predict(x))
-        return np.asarray(np.clip(predicted, y[used].min(), y[used].max()))
+            predict = self._per_fold(y, weight, model, lambda fit, x: fit.predict(x))
+        return lambda x, close: Means(*(np.clip(values, low, high) for values in predict(x, close)))
+
+    def _fit_spline(self, y: np.ndarray, used: np.ndarray, weight: np.ndarray) -> Predict:
+        # Centred and scaled, the chosen penalty does not depend on the outcome's units.
+        centre, scale = y[used].mean(), y[used].std() or 1.0
+        fit = crossfit_ridge(self.design, (y - centre) / scale, weight)
+
+        def predict(x: np.ndarray, close: bool) -> Means:
+            coef = np.stack([fit.best, fit.close], axis=2) if close else fit.best[:, :, None]
+            found = self.design.predict(coef, None if x is self.sorted_x else x) * scale + centre
+            return Means(found[:, 0], found[:, -1])
+
+        return predict
+
+    def _fit_boosting(self, y: np.ndarray, used: np.ndarray) -> Predict:
+        given = None if self.weight is None else self.sorted_weight
+        fit = crossfit_boosting(self.sorted_x, y, given, self.bounds, fitted=used, seed=self.seed, bins=self.bins)
+        here: list[np.ndarray] = []  # the refit changes the trees: what they predicted here before is kept
+
+        def predict(x: np.ndarray, close: bool) -> Means:
+            if x is not self.sorted_x:
+                best = fit.predict(x)
+                return Means(best, best)
+            if not here:
+                here.append(fit.predict(x))
+            if close and len(here) == 1:
+                here.append(fit.refitted(x).predict(x))
+            return Means(here[0], here[-1] if close else here[0])
+
+        return predict
 
     def _probability(self, d: np.ndarray, learner: str, settings: Mapping[str, Any] | None) -> np.ndarray:
         from cqox_assets.numerics.logit import expit
@@ -178,30 +264,38 @@ class Folded:
             return expit(self.design.predict(coef))
         if learner == "boosting":
             given = None if self.weight is None else weight
-            return crossfit_boosting(self.sorted_x, d, given, self.bounds, binary=True, seed=self.seed, bins=self.bins)
+            fit = crossfit_boosting(self.sorted_x, d, given, self.bounds, binary=True, seed=self.seed, bins=self.bins)
+            return fit.predict(self.sorted_x)
         if learner in ("linear", "logit"):
-            return self._per_fold(
+            predict = self._per_fold(
                 d,
                 weight,
                 lambda x, y, w: fit_logit(with_constant(x), y, w),
                 lambda fit, x: fit.predict(with_constant(x)),
             )
-        if learner == "ols":
-            return self._per_fold(d, weight, lambda x, y, w: fit_linear(with_constant(x), y, w), _linear_prediction)
-        model = _sklearn(learner, settings, self.seed, binary=True)
-        return self._per_fold(d, weight, model, lambda fit, x: fit.predict_proba(x)[:, 1])
+        elif learner == "ols":
+            predict = self._per_fold(d, weight, lambda x, y, w: fit_linear(with_constant(x), y, w), _linear_prediction)
+        else:
+            model = _sklearn(learner, settings, self.seed, binary=True)
+            predict = self._per_fold(d, weight, model, lambda fit, x: fit.predict_proba(x)[:, 1])
+        return predict(self.sorted_x, False).best
 
-    def _per_fold(self, y: np.ndarray, weight: np.ndarray, fit: Any, predict: Any) -> np.ndarray:
-        result = np.empty(len(y))
-        positions = np.arange(len(y))
+    def _per_fold(self, y: np.ndarray, weight: np.ndarray, fit: Any, predict: Any) -> Predict:
+        positions, fitted = np.arange(len(y)), []
         for k in range(len(self.bounds) - 1):
             inside = slice(int(self.bounds[k]), int(self.bounds[k + 1]))
             train = np.flatnonzero(((positions < inside.start) | (positions >= inside.stop)) & (weight > 0))
-            if inside.start == inside.stop:
-                continue
-            fitted = fit(self.sorted_x[train], y[train], None if self.weight is None else weight[train])
-            result[inside] = predict(fitted, self.sorted_x[inside])
-        return result
+            if inside.start < inside.stop:
+                given = None if self.weight is None else weight[train]
+                fitted.append((inside, fit(self.sorted_x[train], y[train], given)))
+
+        def predict_all(x: np.ndarray, close: bool) -> Means:
+            result = np.empty(len(x))
+            for inside, model in fitted:
+                result[inside] = predict(model, x[inside])
+            return Means(result, result)
+
+        return predict_all
 
     def _check_rows(self, used: np.ndarray, needed: int) -> None:
         counted = np.add.reduceat(used & (self.sorted_weight > 0), np.minimum(self.bounds[:-1], len(used) - 1))

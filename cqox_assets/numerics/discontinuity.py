@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from cqox_assets.errors import CqoxError
 from cqox_assets.numerics.local_polynomial import FewNearCutoffError, Residuals, Side, SideJump, cluster_factor, limit
+from cqox_assets.numerics.neighbours import Neighbours
 from cqox_assets.numerics.rd_bandwidth import select_bandwidths
 
 
@@ -53,22 +55,47 @@ class Jump:
     clusters: int = 0
 
 
-def sides_of(
-    x: np.ndarray, above: np.ndarray, responses: np.ndarray, cluster: np.ndarray | None = None
-) -> tuple[Side, Side]:
-    """Sort the rows by x (running variable minus cutoff) and part them; equal values keep a fixed order.
+@dataclass(frozen=True)
+class Arrangement:
+    """Rows around a cutoff, sorted once for all responses.
 
     Parameters
     ----------
+    x : ndarray of shape (n,)
+        Running variable minus cutoff.
     above : ndarray of bool, shape (n,)
-    responses : ndarray of shape (n, m)
+    cluster : ndarray of int, shape (n,), optional
     """
-    order = np.lexsort((*responses.T, x))
-    side = above[order]
-    parts = []
-    for rows in (order[~side], order[side]):
-        parts.append(Side(x[rows], responses[rows], None if cluster is None else cluster[rows]))
-    return parts[0], parts[1]
+
+    x: np.ndarray
+    above: np.ndarray
+    cluster: np.ndarray | None = None
+
+    @cached_property
+    def _by_x(self) -> tuple[np.ndarray, bool]:
+        """Return the order by x, and whether values are equal, so that it is not the only one."""
+        order = np.argsort(self.x, kind="stable")
+        ordered = self.x[order]
+        return order, bool((ordered[1:] == ordered[:-1]).any())
+
+    @cached_property
+    def _neighbours(self) -> tuple[dict[int, Neighbours], dict[int, Neighbours]]:
+        return {}, {}
+
+    def sides(self, responses: np.ndarray) -> tuple[Side, Side]:
+        """Return the rows on the left and on the right with responses of shape (n, m), ascending in x.
+
+        Rows with equal x are in the order of their responses, whatever the order of the file.
+        """
+        order, ties = self._by_x
+        if ties:
+            order = np.lexsort((*responses.T, self.x))
+        side = self.above[order]
+        left, right = (
+            Side(self.x[rows], responses[rows], None if self.cluster is None else self.cluster[rows], found)
+            for rows, found in zip((order[~side], order[side]), self._neighbours, strict=True)
+        )
+        return left, right
 
 
 def bandwidths_of(left: Side, right: Side, recipe: Recipe) -> tuple[float, float]:
@@ -138,7 +165,7 @@ def _jump(
 
 def _std_error(
     parts: list[np.ndarray],
-    rows: tuple[np.ndarray, np.ndarray],
+    rows: tuple[slice, slice],
     clusters: tuple[np.ndarray | None, np.ndarray | None],
     columns: int,
 ) -> float:

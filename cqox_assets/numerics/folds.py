@@ -42,14 +42,14 @@ def content_folds(
     At most four equal units share a fold, so that a bootstrap's copies stay together, while every cell of discrete
     covariates is spread over the folds: a model must have seen the cells that it predicts.
     """
-    key = f"{seed % 10**16:016d}"
     if group is not None:
+        key = f"{seed % 10**16:016d}"
         hashed = pd.util.hash_array(np.asarray(pd.Series(group).astype(str), dtype=object), hash_key=key)
         return np.asarray(np.unique(hashed, return_inverse=True)[1] % folds)
     frame = pd.DataFrame(np.round(covariates, 12) + 0.0)
     if frame.shape[1] == 0:
         frame = pd.DataFrame({"constant": np.zeros(len(outcome))})
-    contents = pd.util.hash_pandas_object(frame, index=False, hash_key=key).to_numpy()
+    contents = _stirred(pd.util.hash_pandas_object(frame, index=False).to_numpy(), seed)
     rank = np.unique(outcome, return_inverse=True)[1]
     central = np.minimum(rank, rank.max() - rank)
     order = np.lexsort((np.zeros(len(rank)) if weight is None else weight, rank, contents, arm))
@@ -62,6 +62,19 @@ def content_folds(
         kind = np.unique(pairs, axis=0, return_inverse=True)[1].reshape(-1)
         result[rows] = (kind + copy[rows] // _COPIES) % folds
     return result
+
+
+def _stirred(hashed: np.ndarray, seed: int) -> np.ndarray:
+    """Return other hashes for another seed (pandas' own key has no say over numbers); seed 0 leaves them as they are.
+
+    The mixing function of SplitMix64 (Steele, Lea & Flood 2014, doi:10.1145/2660193.2660195).
+    """
+    if seed == 0:
+        return hashed
+    mixed = hashed + np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
 
 
 def _position_in_run(keys: np.ndarray, arm: np.ndarray) -> np.ndarray:

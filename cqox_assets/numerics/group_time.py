@@ -105,13 +105,15 @@ def two_period_effect(
     mass = odds.mean()
     control = np.average(rest, weights=odds)
     second = odds * (rest - control)
-    tilt = logit.influence() @ (second @ logit.design / n)
+    tilt = logit.influence(second @ logit.design / n)
     influence -= ols @ (own @ design / n) / share
     influence -= (second + tilt - ols @ (odds @ design / n)) / mass
     return float(effect - control), influence
 
 
-def group_time_effects(panel: Panel, *, method: str, control: str, base: str, anticipation: int = 0) -> Cells:
+def group_time_effects(
+    panel: Panel, *, method: str, control: str, base: str, anticipation: int = 0, small_sample: bool = False
+) -> Cells:
     """Estimate the effect on each cohort in each period of a balanced panel.
 
     Parameters
@@ -127,6 +129,10 @@ def group_time_effects(panel: Panel, *, method: str, control: str, base: str, an
         compared with the last one before treatment.
     anticipation : int
         Periods before treatment in which units may already react.
+    small_sample : bool
+        Enlarge the influence of the G clusters of a cohort by sqrt(G / (G - 1)), and that of the G clusters that it is
+        compared with by sqrt(G / (G - k)), k the coefficients fitted to them: residuals of few clusters are smaller
+        than errors (as in HC1; MacKinnon & White 1985, doi:10.1016/0304-4076(85)90158-7).
 
     Raises
     ------
@@ -160,6 +166,10 @@ def group_time_effects(panel: Panel, *, method: str, control: str, base: str, an
             )  # fmt: skip
             influence = np.zeros(n)
             influence[rows] = part * (n / rows.sum())
+            if small_sample:
+                fitted = 1 if method == "ipw" else 1 + covariates.shape[2]
+                influence[own] *= _enlarged(panel.cluster[own], 1)
+                influence[others] *= _enlarged(panel.cluster[others], fitted)
             found.append((group, periods[t], effect, influence))
     if not any(time >= group for group, time, _, _ in found):
         raise PanelError(
@@ -173,6 +183,12 @@ def group_time_effects(panel: Panel, *, method: str, control: str, base: str, an
         groups, times, np.array([item[2] for item in found]), np.column_stack([item[3] for item in found]),
         member.mean(axis=0), member, times >= groups, skipped,
     )  # fmt: skip
+
+
+def _enlarged(cluster: np.ndarray, fitted: int) -> float:
+    """Return sqrt(G / (G - k)) of G clusters with k fitted coefficients; 1 where there are no more of them than k."""
+    groups = int((np.bincount(cluster) > 0).sum())
+    return float(np.sqrt(groups / (groups - fitted))) if groups > fitted else 1.0
 
 
 def aggregate(cells: Cells, kind: str) -> Aggregate:
@@ -274,13 +290,15 @@ def simultaneous_quantile(influence: np.ndarray, level: float, draws: int, seed:
     scaled = (influence[:, spread > 0] / spread[spread > 0]).astype(np.float32)
     if scaled.shape[1] < 2:
         return pointwise
+    total = scaled.sum(axis=0)
     generator, groups, largest = np.random.default_rng(seed), len(scaled), []
     step = max(1, 4_000_000 // groups)
     for start in range(0, draws, step):
         count = min(step, draws - start)
         bits = np.unpackbits(np.frombuffer(generator.bytes(-(-count * groups // 8)), np.uint8), count=count * groups)
-        signs = (bits.reshape(count, groups).astype(np.float32) * 2) - 1
-        largest.append(np.abs(signs @ scaled).max(axis=1))
+        for part in np.array_split(bits.reshape(count, groups), max(1, count * groups // 500_000)):
+            # Signs are 2 bits - 1; small parts stay in the processor's cache.
+            largest.append(np.abs(2 * (part.astype(np.float32) @ scaled) - total).max(axis=1))
     return max(pointwise, float(np.quantile(np.concatenate(largest), level)))
 
 

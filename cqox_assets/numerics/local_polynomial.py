@@ -4,11 +4,13 @@ The running variable is centred at the cutoff. Responses may have two columns, o
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 
 from cqox_assets.errors import CqoxError
+from cqox_assets.numerics.neighbours import Neighbours
 
 KERNELS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
     # Kernel on [-1, 1] and the constant of the pilot bandwidth.
@@ -17,7 +19,7 @@ KERNELS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float]] = {
     "uniform": (lambda u: 0.5 * np.ones_like(u), 1.843),
 }
 VARIANCES = ("nn", "hc0", "hc1", "hc2", "hc3")
-_TIE = float(np.sqrt(np.finfo(float).eps))
+_WELL_CONDITIONED = 1e8
 
 
 class FewNearCutoffError(CqoxError):
@@ -54,15 +56,35 @@ class Side:
     responses : ndarray of shape (n, m)
         Outcome, and treatment in a fuzzy design.
     cluster : ndarray of int, shape (n,), optional
+    found : dict
+        Neighbours by how many are asked for; sides with the same running variable, in whatever units, share it.
     """
 
     x: np.ndarray
     responses: np.ndarray
     cluster: np.ndarray | None = None
+    found: dict[int, Neighbours] = field(default_factory=dict, repr=False, compare=False)
 
     def scaled(self, x_unit: float, units: np.ndarray) -> "Side":
         """Return the side in other units."""
         return replace(self, x=self.x / x_unit, responses=self.responses / units)
+
+    def neighbours(self, count: int) -> Neighbours:
+        """Return the nearest rows of each row, found once."""
+        if count not in self.found:
+            self.found[count] = Neighbours.of(self.x, count)
+        return self.found[count]
+
+    def within(self, bandwidth: float, kernel: str) -> tuple[slice, np.ndarray]:
+        """Return the rows with weight under a bandwidth, which follow one another, and their weights."""
+        reach = bandwidth * (1 + 1e-9)
+        start, stop = np.searchsorted(self.x, [-reach, reach])
+        weights = kernel_weights(self.x[start:stop], bandwidth, kernel)
+        inside = np.flatnonzero(weights > 0)
+        if not len(inside):
+            return slice(start, start), weights[:0]
+        first, last = int(inside[0]), int(inside[-1]) + 1
+        return slice(int(start) + first, int(start) + last), weights[first:last]
 
 
 @dataclass(frozen=True)
@@ -71,7 +93,7 @@ class Local:
 
     Parameters
     ----------
-    rows : ndarray of bool
+    rows : slice
         Rows of the side that are used.
     design : ndarray of shape (n_used, order + 1)
         Powers of x.
@@ -81,7 +103,7 @@ class Local:
     coef : ndarray of shape (order + 1, m)
     """
 
-    rows: np.ndarray
+    rows: slice
     design: np.ndarray
     weights: np.ndarray
     bread: np.ndarray
@@ -98,7 +120,7 @@ def kernel_weights(x: np.ndarray, bandwidth: float, kernel: str) -> np.ndarray:
     return np.asarray(np.where(np.abs(u) <= 1, KERNELS[kernel][0](u), 0.0) / bandwidth)
 
 
-def fit_local(side: Side, bandwidth: float, order: int, kernel: str, rows: np.ndarray | None = None) -> Local:
+def fit_local(side: Side, bandwidth: float, order: int, kernel: str, rows: slice | None = None) -> Local:
     """Fit a polynomial of the given order with kernel weights; `rows` may keep rows of weight zero.
 
     Raises
@@ -106,56 +128,69 @@ def fit_local(side: Side, bandwidth: float, order: int, kernel: str, rows: np.nd
     FewNearCutoffError
         If fewer distinct values than coefficients have weight.
     """
-    weights = kernel_weights(side.x, bandwidth, kernel)
-    used = weights > 0 if rows is None else rows
-    x, w = side.x[used], weights[used]
-    if np.count_nonzero(np.diff(x[w > 0])) < order:
+    used, inside = side.within(bandwidth, kernel)
+    weighted = side.x[used]
+    if np.count_nonzero(weighted[1:] != weighted[:-1]) < order:
         raise FewNearCutoffError(
             f"fewer than {order + 1} distinct values of the running variable lie within {bandwidth:.4g} on one side of "
             "the cutoff; widen the bandwidth, lower the order, or deliver rows near the cutoff"
         )
-    powers = np.arange(order + 1)
-    unit = (x[:, None] / bandwidth) ** powers
-    root = np.sqrt(w)[:, None]
-    q, r = np.linalg.qr(unit * root)
-    if np.abs(np.diag(r)).min() <= 1e-12 * np.abs(np.diag(r)).max():
+    unit = powers_of(weighted / bandwidth, order)
+    y = side.responses[used]
+    solved = _solve_scaled(unit, inside, y)
+    if solved is None:
         raise FewNearCutoffError(
             f"the running variable has too few distinct values within {bandwidth:.4g} of the cutoff for a polynomial "
             f"of order {order}; widen the bandwidth or lower the order"
         )
-    inverse = np.linalg.inv(r)
-    shrink = bandwidth ** -powers.astype(float)
-    coef = shrink[:, None] * (inverse @ (q.T @ (side.responses[used] * root)))
-    return Local(used, x[:, None] ** powers, w, shrink[:, None] * (inverse @ inverse.T) * shrink, coef)
+    shrink = bandwidth ** -np.arange(order + 1.0)
+    coef, bread = shrink[:, None] * solved[0], shrink[:, None] * solved[1] * shrink
+    if rows is None:
+        return Local(used, powers_of(weighted, order), inside, bread, coef)
+    weights = np.zeros(rows.stop - rows.start)
+    weights[used.start - rows.start : used.stop - rows.start] = inside
+    return Local(rows, powers_of(side.x[rows], order), weights, bread, coef)
 
 
-def neighbour_residuals(x: np.ndarray, responses: np.ndarray, neighbours: int) -> np.ndarray:
-    """Return sqrt(J / (J + 1)) (y - mean of the J nearest neighbours), shape (n, m).
+def powers_of(x: np.ndarray, order: int) -> np.ndarray:
+    """Return 1, x, ..., x^order, shape (n, order + 1)."""
+    powers = np.ones((len(x), order + 1))
+    for power in range(1, order + 1):
+        np.multiply(powers[:, power - 1], x, out=powers[:, power])
+    return powers
 
-    Values that are equal, and neighbours whose distances agree up to sqrt(eps), all enter, so J may exceed
-    `neighbours`. `x` is ascending (Abadie & Imbens 2006, doi:10.1111/j.1468-0262.2006.00655.x).
+
+def _solve_scaled(design: np.ndarray, weights: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return coefficients and bread of powers of values in [-1, 1], None where they are not identified.
+
+    Rows of an orthogonal basis keep the cross products well conditioned; QR is for what is not so even then.
     """
-    n = len(x)
-    values, first, group, sizes = np.unique(x, return_index=True, return_inverse=True, return_counts=True)
-    edges = np.append(first, n)
-    low, high = np.arange(len(values)), np.arange(len(values))
-    wanted = min(neighbours, n - 1)
-    moving = np.flatnonzero(sizes - 1 < wanted)
-    last = len(values) - 1
-    while len(moving):
-        a, b = low[moving], high[moving]
-        left = np.where(a > 0, values[moving] - values[np.maximum(a - 1, 0)], np.inf)
-        right = np.where(b < last, values[np.minimum(b + 1, last)] - values[moving], np.inf)
-        near = np.minimum(left, right) * (1 + _TIE)
-        low[moving] = np.where(left <= near, a - 1, a)
-        high[moving] = np.where(right <= near, b + 1, b)
-        short = edges[high[moving] + 1] - edges[low[moving]] - 1 < wanted
-        moving = moving[short]
-    sums = np.vstack([np.zeros(responses.shape[1]), np.cumsum(responses, axis=0)])
-    count = (edges[high + 1] - edges[low] - 1)[group]
-    others = (sums[edges[high + 1]] - sums[edges[low]])[group] - responses
-    share = np.maximum(count, 1)[:, None]
-    return np.asarray(np.sqrt(share / (share + 1)) * (responses - others / share))
+    turn = _orthogonal(design.shape[1] - 1, 1.0 if design[:, 1:2].sum() >= 0 else -1.0)
+    basis = design @ turn
+    weighted = basis * weights[:, None]
+    gram = weighted.T @ basis
+    if np.linalg.cond(gram) < _WELL_CONDITIONED:
+        inverse = np.linalg.inv(gram)
+        coef = inverse @ (weighted.T @ y)
+        coef += inverse @ (weighted.T @ (y - basis @ coef))
+        return turn @ coef, turn @ inverse @ turn.T
+    root = np.sqrt(weights)[:, None]
+    q, r = np.linalg.qr(design * root)
+    if np.abs(np.diag(r)).min() <= 1e-12 * np.abs(np.diag(r)).max():
+        return None
+    back = np.linalg.inv(r)
+    return back @ (q.T @ (y * root)), back @ back.T
+
+
+@cache
+def _orthogonal(order: int, sign: float) -> np.ndarray:
+    """Return the coefficients of Legendre's polynomials on [0, sign], shape (order + 1, order + 1), one per column."""
+    shifted = np.polynomial.Polynomial([-1.0, 2.0 * sign])
+    turn = np.zeros((order + 1, order + 1))
+    for degree in range(order + 1):
+        found = np.polynomial.Legendre.basis(degree).convert(kind=np.polynomial.Polynomial)(shifted).coef
+        turn[: len(found), degree] = found
+    return turn
 
 
 def noise(side: Side, fit: Local, how: Residuals) -> np.ndarray:
@@ -163,7 +198,7 @@ def noise(side: Side, fit: Local, how: Residuals) -> np.ndarray:
     y = side.responses[fit.rows]
     if how.kind == "nn":
         middle = y.mean(axis=0)  # sums of centred values lose less to rounding
-        return neighbour_residuals(side.x[fit.rows], y - middle, how.neighbours)
+        return side.neighbours(how.neighbours).residuals(y - middle, fit.rows)
     n, k = fit.design.shape
     rest = np.asarray(y - fit.design @ fit.coef)
     if how.kind == "hc3" and side.cluster is not None:
@@ -171,7 +206,7 @@ def noise(side: Side, fit: Local, how: Residuals) -> np.ndarray:
     if how.kind == "hc1":
         return np.asarray(rest * np.sqrt(n / max(n - k, 1)))
     if how.kind in ("hc2", "hc3"):
-        leverage = np.einsum("ij,jk,ik->i", fit.design, fit.bread, fit.design, optimize=True) * fit.weights
+        leverage = np.einsum("ij,ij->i", fit.design @ fit.bread, fit.design) * fit.weights
         room = np.maximum(1 - leverage, 1e-10)[:, None]
         return np.asarray(rest / (np.sqrt(room) if how.kind == "hc2" else room))
     return rest
@@ -201,7 +236,7 @@ def _without_own_cluster(fit: Local, rest: np.ndarray, labels: np.ndarray) -> np
     return np.asarray(rest + np.einsum("ij,ijm->im", design, shift[codes]))
 
 
-def spread(side: Side, rows: np.ndarray, psi: np.ndarray, columns: int) -> float:
+def spread(side: Side, rows: slice, psi: np.ndarray, columns: int) -> float:
     """Return the sum of squares of scores, summed within clusters with the CR1 factor when clusters are there."""
     if side.cluster is None:
         return float(psi @ psi)
@@ -225,7 +260,7 @@ class SideJump:
         Limits of the local polynomial, without and with its estimated bias taken off.
     scores, robust_scores : ndarray of shape (n_used, m)
         Contributions of rows to the noise of either.
-    rows : ndarray of bool
+    rows : slice
     effective : int
         Rows with weight under h.
     """
@@ -234,7 +269,7 @@ class SideJump:
     corrected: np.ndarray
     scores: np.ndarray
     robust_scores: np.ndarray
-    rows: np.ndarray
+    rows: slice
     effective: int
 
 
@@ -246,7 +281,8 @@ def limit(side: Side, h: float, b: float, order: int, bias_order: int, kernel: s
     The corrected limit is the fit of y - x^(p+1) g, g the coefficient of x^(p+1) in the second polynomial; the robust
     variance counts the noise of g (Calonico, Cattaneo & Titiunik 2014, doi:10.3982/ECTA11757).
     """
-    rows = (kernel_weights(side.x, h, kernel) > 0) | (kernel_weights(side.x, b, kernel) > 0)
+    parts = [side.within(bandwidth, kernel)[0] for bandwidth in (h, b)]
+    rows = slice(min(part.start for part in parts), max(part.stop for part in parts))
     inner = fit_local(side, h, order, kernel, rows)
     outer = fit_local(side, b, bias_order, kernel, rows)
     weight = inner.linear(0)
@@ -254,6 +290,7 @@ def limit(side: Side, h: float, b: float, order: int, bias_order: int, kernel: s
     bias = float(weight @ steep)
     robust = weight - bias * outer.linear(order + 1)
     corrected = inner.coef[0] - bias * outer.coef[order + 1]
-    first, second = noise(side, inner, how), noise(side, outer, how)
+    first = noise(side, inner, how)
+    second = first if how.kind == "nn" else noise(side, outer, how)
     effective = int((inner.weights > 0).sum())
     return SideJump(inner.coef[0], corrected, weight[:, None] * first, robust[:, None] * second, rows, effective)

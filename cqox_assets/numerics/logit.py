@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cqox_assets.errors import CqoxError
-from cqox_assets.numerics.linear import independent_columns
+from cqox_assets.numerics.linear import COLLINEAR, Moments, blocks
 
 _FLAT = 1e-9
 
@@ -31,8 +31,8 @@ class LogitFit:
     bread : ndarray of shape (k, k)
         Inverse of the information matrix.
     design : ndarray of shape (n, k)
-    scores : ndarray of shape (n, k)
-        Weighted score of each row.
+    residuals : ndarray of shape (n,)
+        Weighted y - probability; times the design they are the scores.
     kept : ndarray of int
         Columns of the passed design that are no linear combination of earlier ones.
     """
@@ -42,12 +42,20 @@ class LogitFit:
     linear: np.ndarray
     bread: np.ndarray
     design: np.ndarray
-    scores: np.ndarray
+    residuals: np.ndarray
     kept: np.ndarray
 
-    def influence(self) -> np.ndarray:
-        """Return the influence of each row on the coefficients, shape (n, k)."""
-        return np.asarray(len(self.linear) * self.scores @ self.bread)
+    def influence(self, direction: np.ndarray | None = None) -> np.ndarray:
+        """Return the influence of each row on the coefficients, shape (n, k).
+
+        With a direction of shape (k,), that on the combination of coefficients, shape (n,).
+        """
+        size = len(self.residuals) * self.residuals
+        if direction is not None:
+            return np.asarray(size * (self.design @ (self.bread @ direction)))
+        influence = self.design @ self.bread
+        influence *= size[:, None]
+        return np.asarray(influence)
 
     def predict(self, design: np.ndarray) -> np.ndarray:
         """Return probabilities for new rows of the passed design, shape (m,)."""
@@ -88,19 +96,20 @@ def fit_logit(
         If the likelihood has no maximum.
     """
     weight = np.ones(len(outcome)) if weights is None else weights
-    kept = independent_columns(design) if drop_collinear else np.arange(design.shape[1])
-    x = np.ascontiguousarray(design[:, kept])
+    moments = Moments.of(design)
+    kept = np.flatnonzero(moments.pivots(COLLINEAR) > COLLINEAR) if drop_collinear else np.arange(design.shape[1])
+    x = np.ascontiguousarray(design if len(kept) == design.shape[1] else design[:, kept])
     # Columns are scaled for the Newton steps only: earnings in dollars beside 0/1 flags would be ill-conditioned.
-    centre = np.where(np.arange(x.shape[1]) == 0, 0.0, x.mean(0))
-    scale = np.where(x.std(0) > 0, x.std(0), 1.0)
+    centre, spread = x.mean(0), moments.only(kept).spread / np.sqrt(len(x)) if moments.constant else x.std(0)
+    centre[0] = 0.0
+    spread[0] = 0.0 if moments.constant else spread[0]
+    scale = np.where(spread > 0, spread, 1.0)
     z = (x - centre) / scale
     penalty = np.full(x.shape[1], ridge)
     penalty[0] = 0.0
-    coef, information = _newton(z, outcome, weight, penalty, iterations)
+    coef, information, linear, probability = _newton(z, outcome, weight, penalty, iterations)
     slopes = coef / scale
     slopes[0] = coef[0] / scale[0] - np.dot(coef[1:] / scale[1:], centre[1:])
-    linear = z @ coef
-    probability = expit(linear)
     if ridge == 0 and _separated(outcome, probability, weight):
         raise SeparationError(
             "the covariates tell the two groups apart perfectly, so a logistic model has no finite fit; "
@@ -110,44 +119,57 @@ def fit_logit(
     transform = np.diag(1 / scale)
     transform[0, 1:] = -centre[1:] / scale[1:]
     bread = transform @ np.linalg.inv(information) @ transform.T
-    scores = x * (weight * (outcome - probability))[:, None]
-    return LogitFit(slopes, probability, linear, bread, x, scores, kept)
+    return LogitFit(slopes, probability, linear, bread, x, weight * (outcome - probability), kept)
 
 
 def _newton(
     z: np.ndarray, outcome: np.ndarray, weight: np.ndarray, penalty: np.ndarray, iterations: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return coefficients, information, linear predictor and probability at the maximum."""
     mean = float(np.clip(np.average(outcome, weights=weight), 1e-6, 1 - 1e-6))
     coef = np.zeros(z.shape[1])
     coef[0] = np.log(mean / (1 - mean)) / z[0, 0]
-    information = np.eye(len(coef))
-    best = _log_likelihood(z @ coef, outcome, weight, penalty, coef)
+    linear = z @ coef
+    probability, best = _evaluate(linear, outcome, weight, penalty, coef)
     for _ in range(iterations):
-        probability = expit(z @ coef)
-        variance = weight * probability * (1 - probability)
-        information = (z * variance[:, None]).T @ z + np.diag(penalty)
+        information = _information(z, weight * probability * (1 - probability), penalty)
         information[np.diag_indices_from(information)] += (
             _FLAT * np.trace(information) / len(coef) * (np.linalg.cond(information) > 1e13)
         )
         step = np.linalg.solve(information, z.T @ (weight * (outcome - probability)) - penalty * coef)
+        change = z @ step
         for _ in range(30):
-            value = _log_likelihood(z @ (coef + step), outcome, weight, penalty, coef + step)
+            found, value = _evaluate(linear + change, outcome, weight, penalty, coef + step)
             if value >= best - 1e-12 * abs(best):
                 break
-            step = step / 2
-        coef, best = coef + step, value
+            step, change = step / 2, change / 2
+        coef, best, probability = coef + step, value, found
+        linear = z @ coef
         if np.abs(step).max() < 1e-11 * max(1.0, np.abs(coef).max()):
             break
-    probability = expit(z @ coef)
-    information = (z * (weight * probability * (1 - probability))[:, None]).T @ z + np.diag(penalty)
+    probability = expit(linear)
+    information = _information(z, weight * probability * (1 - probability), penalty)
     information[np.diag_indices_from(information)] += _FLAT * (np.linalg.cond(information) > 1e15)
-    return coef, information
+    return coef, information, linear, probability
 
 
-def _log_likelihood(
+def _information(z: np.ndarray, variance: np.ndarray, penalty: np.ndarray) -> np.ndarray:
+    """Return z'Vz + penalty, a block of rows at a time."""
+    root, found = np.sqrt(variance), np.diag(penalty)
+    for rows in blocks(len(z)):
+        part = z[rows] * root[rows, None]
+        found += part.T @ part
+    return found
+
+
+def _evaluate(
     linear: np.ndarray, outcome: np.ndarray, weight: np.ndarray, penalty: np.ndarray, coef: np.ndarray
-) -> float:
-    return float(np.dot(weight, outcome * linear - np.logaddexp(0, linear)) - 0.5 * np.dot(penalty, coef**2))
+) -> tuple[np.ndarray, float]:
+    """Return the probabilities, and the penalised log likelihood."""
+    tail = np.exp(-np.abs(linear))
+    probability = np.where(linear >= 0, 1.0, tail) / (1 + tail)
+    soft = np.maximum(linear, 0) + np.log(1 + tail)
+    return probability, float(np.dot(weight, outcome * linear - soft) - 0.5 * np.dot(penalty, coef**2))
 
 
 def _separated(outcome: np.ndarray, probability: np.ndarray, weight: np.ndarray) -> bool:

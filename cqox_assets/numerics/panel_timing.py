@@ -216,7 +216,8 @@ def _checked(study: Study, panel: Panel) -> Panel:
     treated = np.isfinite(panel.cohort)
     if not treated.any():
         raise PanelError("no unit is treated in the window; deliver treated units", code="no_treated_units")
-    if treated.all() and len(np.unique(panel.cohort)) == 1:
+    ended = (panel.periods[panel.period] >= panel.cohort[panel.unit]) & (panel.status == 0)
+    if treated.all() and len(np.unique(panel.cohort)) == 1 and not ended.any():
         raise PanelError(
             f"all units are treated at once, in period {panel.cohort[0]:g}, so nobody shows what would have happened; "
             "deliver units that are treated later or never",

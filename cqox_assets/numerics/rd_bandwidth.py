@@ -25,6 +25,12 @@ def quantile_type2(values: np.ndarray, share: float) -> float:
     return float(ordered[min(max(int(np.ceil(position - 1e-9)) - 1, 0), len(ordered) - 1)])
 
 
+def _distances(x: np.ndarray) -> np.ndarray:
+    """Return the distinct distances from the cutoff of one side's ascending values, ascending."""
+    own = np.abs(x) if len(x) and x[-1] > 0 else np.abs(x)[::-1]
+    return np.asarray(own[np.append(True, own[1:] != own[:-1])]) if len(own) else own
+
+
 def _ingredients(
     side: Side,
     order: int,
@@ -114,7 +120,7 @@ def select_bandwidths(
     if standardise:
         units[0] = y[:, 0].std(ddof=1) or 1.0
     sides = (left.scaled(unit, units), right.scaled(unit, units))
-    distinct = [np.unique(np.abs(side.x)) for side in sides]
+    distinct = [_distances(side.x) for side in sides]
     count = sum(map(len, distinct)) if mass_points else len(x)
     repeats = max(1 - len(own) / len(side.x) for own, side in zip(distinct, sides, strict=True)) >= 0.2
     least = _LEAST_DISTINCT if repeats and mass_points else bias_order + 3

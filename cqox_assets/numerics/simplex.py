@@ -5,8 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_MANY, _MANY_WITH_RIDGE = 200, 100  # donors
+_EXACT, _REPRODUCED = 1e-13, 1e-10
 
-def simplex_weights(target: np.ndarray, donors: np.ndarray, ridge: float = 0.0) -> np.ndarray:
+
+def simplex_weights(
+    target: np.ndarray, donors: np.ndarray, ridge: float = 0.0, barred: int | None = None
+) -> np.ndarray:
     """Return w >= 0 with sum 1 that minimises |target - donors w|^2 + ridge |w|^2.
 
     Parameters
@@ -14,6 +19,8 @@ def simplex_weights(target: np.ndarray, donors: np.ndarray, ridge: float = 0.0) 
     target : ndarray of shape (m,)
     donors : ndarray of shape (m, J)
     ridge : float
+    barred : int, optional
+        A donor that gets no weight.
 
     Returns
     -------
@@ -21,26 +28,129 @@ def simplex_weights(target: np.ndarray, donors: np.ndarray, ridge: float = 0.0) 
 
     Notes
     -----
-    With sum w = 1 the misfit is |A w|^2, A = donors - target 1'. Minimising |A v|^2 + (1 - sum v)^2 over v >= 0 gives
-    v proportional to w, because along each direction its minimum q / (1 + q) rises with the misfit q. So the active
-    set method of Lawson & Hanson (1995, doi:10.1137/1.9781611971217) solves it exactly; the weights on its support
-    are then polished by the equality-constrained solution.
+    Many donors are taken in by need: those that would lower the misfit join the problem until none is left, and with a
+    ridge the smooth dual problem in m + 1 variables is solved by Newton's method. All ways end in the exact solution,
+    which is unique with a ridge or outside the donors' convex hull.
     """
-    from scipy.optimize import nnls
-
+    if donors.shape[1] > (_MANY_WITH_RIDGE if ridge > 0 else _MANY):
+        found = _by_dual(target, donors, ridge, barred) if ridge > 0 else _by_need(target, donors, barred)
+        if found is not None:
+            return found
+    if barred is not None:
+        return np.insert(simplex_weights(target, np.delete(donors, barred, axis=1), ridge), barred, 0.0)
     gap = donors - target[:, None]
     if ridge > 0:
         gap = np.vstack([gap, np.sqrt(ridge) * np.eye(donors.shape[1])])
+    return _active_set(gap)
+
+
+def _active_set(gap: np.ndarray, polish: bool = True) -> np.ndarray:
+    """Return w >= 0 with sum 1 that minimises |gap w|^2.
+
+    Notes
+    -----
+    Minimising |A v|^2 + (1 - sum v)^2 over v >= 0 gives v proportional to w, because along each direction its minimum
+    q / (1 + q) rises with the misfit q. So the active set method of Lawson & Hanson (1995,
+    doi:10.1137/1.9781611971217) solves it exactly; the weights on its support are then polished by the
+    equality-constrained solution.
+    """
+    from scipy.optimize import nnls
+
     scale = np.sqrt((gap**2).sum(axis=0).min())
     scaled = gap / scale if scale > 0 else gap
-    rows = np.vstack([scaled, np.ones(donors.shape[1])])
+    rows = np.vstack([scaled, np.ones(gap.shape[1])])
     goal = np.append(np.zeros(len(scaled)), 1.0)
-    found, _ = nnls(rows, goal, maxiter=30 * donors.shape[1] + 100)
+    found, _ = nnls(rows, goal, maxiter=30 * gap.shape[1] + 100)
     weights = found / found.sum()
     support = weights > 0
-    polished = _on_support(scaled[:, support])
+    polished = _on_support(scaled[:, support]) if polish else None
     if polished is not None:
         weights[support] = polished
+    return np.asarray(weights)
+
+
+def _by_need(target: np.ndarray, donors: np.ndarray, barred: int | None = None) -> np.ndarray | None:
+    """Solve without a ridge on few donors at a time; None if that does not end.
+
+    A donor lowers the misfit |r|^2 of r = donors w - target if its own gap has a smaller product with r than r itself.
+    """
+    step, weights = min(2 * len(target) + 20, donors.shape[1] - 2), np.zeros(donors.shape[1])
+    squares = np.einsum("ij,ij->j", donors, donors) - 2 * target @ donors
+    near = squares.copy()
+    near[[] if barred is None else barred] = np.inf
+    chosen = np.argpartition(near, step)[:step]
+    size = float(np.sqrt(max(squares.max() + target @ target, 0.0)))
+    for _ in range(50):
+        found = _active_set(donors[:, chosen] - target[:, None], polish=False)
+        rest = donors[:, chosen] @ found - target
+        misfit = float(rest @ rest)
+        gain = misfit - (rest @ donors - rest @ target)
+        gain[chosen] = 0.0
+        gain[[] if barred is None else barred] = 0.0
+        better = np.flatnonzero(gain > _EXACT * size * np.sqrt(misfit))
+        if not len(better) or misfit <= (_REPRODUCED * size) ** 2:
+            weights[chosen] = _active_set(donors[:, chosen] - target[:, None])
+            return weights
+        if len(better) > step:
+            better = better[np.argpartition(-gain[better], step)[:step]]
+        chosen = np.append(chosen[found > 0], better)
+    return None
+
+
+def _by_dual(target: np.ndarray, donors: np.ndarray, ridge: float, barred: int | None = None) -> np.ndarray | None:
+    """Solve with a ridge by Newton's method on the dual; None if it does not converge.
+
+    Notes
+    -----
+    With gaps a_j the solution is w_j = max(0, level - a_j'u) / ridge where (u, level) minimises the convex function
+    |u|^2 / 2 + sum_j max(0, level - a_j'u)^2 / (2 ridge) - level. Its gradient is u - sum a_j w_j and sum w_j - 1.
+    """
+    gap = donors - target[:, None]
+    scale = float(np.sqrt(np.einsum("ij,ij->j", gap, gap).mean()))
+    if not scale > 0:
+        return None
+    columns = np.vstack([-gap / scale, np.ones(gap.shape[1])])
+    columns[:, [] if barred is None else barred] = 0.0
+    penalty, m = ridge / scale**2, len(gap)
+    metric, linear = np.eye(m + 1), np.zeros(m + 1)
+    metric[m, m], linear[m] = 0.0, 1.0
+    point = np.append(gap.mean(axis=1) / scale, 0.0)
+    point[m] = penalty / gap.shape[1] + float(np.mean(-point @ columns))
+
+    def value(at: np.ndarray, height: np.ndarray) -> float:
+        return float(at[:m] @ at[:m] / 2 + height @ height / (2 * penalty) - at[m])
+
+    height = np.maximum(point @ columns, 0.0)
+    for _ in range(100):
+        active = height > 0
+        gradient = metric @ point + columns @ height / penalty - linear
+        if np.abs(gradient).max() <= 1e-13 * max(1.0, np.abs(point).max()):
+            break
+        part = columns[:, active]
+        curvature = metric + part @ part.T / penalty
+        curvature[np.diag_indices(m + 1)] += 1e-14 * np.trace(curvature)
+        move, now, share = np.linalg.solve(curvature, -gradient), value(point, height), 1.0
+        while share > 1e-8:
+            trial = point + share * move
+            height = np.maximum(trial @ columns, 0.0)
+            if value(trial, height) <= now + 1e-4 * share * float(gradient @ move) + 1e-15 * abs(now):
+                break
+            share /= 2
+        same = np.array_equal(height > 0, active)
+        point = trial
+        if same and share == 1.0 and np.abs(move).max() <= 1e-9 * max(1.0, np.abs(point).max()):
+            break
+    else:
+        return None
+    weights = height / height.sum()
+    support = np.flatnonzero(weights > 0)
+    # On its support the solution is a linear system of the dual's size; what is left of rounding goes.
+    part = columns[:, support]
+    exact = np.linalg.lstsq(metric + part @ part.T / penalty, linear, rcond=None)[0]
+    polished = exact @ part / penalty
+    if polished.min() < 0:
+        return None
+    weights[support] = polished / polished.sum()
     return np.asarray(weights)
 
 
@@ -55,7 +165,11 @@ def _on_support(gap: np.ndarray) -> np.ndarray | None:
 
 
 def nested_importance(
-    treated: np.ndarray, donors: np.ndarray, misfit: Callable[[np.ndarray], float], evaluations: int
+    treated: np.ndarray,
+    donors: np.ndarray,
+    misfit: Callable[[np.ndarray], float],
+    evaluations: int,
+    barred: int | None = None,
 ) -> np.ndarray:
     """Return predictor weights V, sum 1, whose donor weights fit the outcome best.
 
@@ -68,6 +182,8 @@ def nested_importance(
         Donor weights -> mean squared prediction error of the outcome.
     evaluations : int
         Most evaluations per start.
+    barred : int, optional
+        A donor that gets no weight.
 
     Notes
     -----
@@ -80,7 +196,7 @@ def nested_importance(
 
     def loss(logs: np.ndarray) -> float:
         root = np.exp(0.5 * (np.clip(logs, -30, 30)))[:, None]
-        return misfit(simplex_weights(treated * root[:, 0], donors * root))
+        return misfit(simplex_weights(treated * root[:, 0], donors * root, barred=barred))
 
     starts = [np.zeros(k), *(4.0 * np.eye(k))]
     values = [loss(start) for start in starts]
@@ -94,6 +210,13 @@ def nested_importance(
             best, value = found.x, float(found.fun)
     importance = np.exp(np.clip(best, -30, 30) - best.max())
     return np.asarray(importance / importance.sum())
+
+
+def drawn_donors(donors: int, wanted: int, seed: int) -> np.ndarray:
+    """Return the positions of so many donors, drawn without replacement if there are more, ascending."""
+    if donors <= wanted:
+        return np.arange(donors)
+    return np.sort(np.random.default_rng(seed).choice(donors, wanted, replace=False))
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """A flexible design: main effects, hinges at quantiles and pairwise interactions, in standardised columns."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -8,6 +9,7 @@ _MAX_PAIRS_FROM = 14
 _MANY_COVARIATES = 30
 _TOO_MANY_FOR_HINGES = 120
 _WINSOR = 4.0
+MAIN_EFFECT_PENALTY = 0.01
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,15 @@ class SplineBasis:
         linear confounding at 1,000 rows, and freeing them costs nothing on smooth or stepped truths (measured).
         """
         result = np.ones(self.width)
-        result[0], result[1 : 1 + len(self.centre)] = 0.0, 0.01
+        result[0], result[1 : 1 + len(self.centre)] = 0.0, MAIN_EFFECT_PENALTY
         return result
+
+    @cached_property
+    def groups(self) -> np.ndarray:
+        """Group of each column, shape (q,): constant, main effects, the hinges of each covariate, each product."""
+        hinges = [len(item) for item in self.knots if len(item)]
+        sizes = [1, len(self.centre), *hinges, *([1] * len(self.pairs))]
+        return np.repeat(np.arange(len(sizes)), sizes)
 
     @classmethod
     def fit(cls, x: np.ndarray, score: np.ndarray | None = None) -> "SplineBasis":

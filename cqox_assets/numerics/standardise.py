@@ -1,14 +1,16 @@
 """Outcome models and their averages over target units, with influence functions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from cqox_assets.errors import CqoxError
-from cqox_assets.numerics.linear import fit_linear, independent_columns
+from cqox_assets.numerics.linear import fit_linear, independent_columns, with_constant
 from cqox_assets.numerics.logit import fit_logit
 from cqox_assets.numerics.sample import CollinearTreatmentError, TooFewRowsError
+
+Influence = Callable[[np.ndarray], np.ndarray]
 
 
 class NotBinaryError(CqoxError):
@@ -33,15 +35,15 @@ class OutcomeModel:
         Under the reference arm and under the compared arm.
     gradient : tuple of two ndarray of shape (n, k)
         Derivative of each prediction in the coefficients of that arm's model.
-    influence : tuple of two ndarray of shape (n, k)
-        Influence of each unit on those coefficients.
+    influence : tuple of two callables
+        Direction of shape (k,) -> influence of each unit on that combination of those coefficients, shape (n,).
     dropped : tuple of str
         Columns that were left out as linear combinations of others.
     """
 
     prediction: tuple[np.ndarray, np.ndarray]
     gradient: tuple[np.ndarray, np.ndarray]
-    influence: tuple[np.ndarray, np.ndarray]
+    influence: tuple[Influence, Influence]
     dropped: tuple[str, ...]
 
 
@@ -80,9 +82,10 @@ def fit_outcome(
         raise NotBinaryError(
             f"the outcome holds {other:g}, a logistic model needs 0 and 1; use outcome_model ols_per_arm"
         )
-    _check_identified(np.column_stack([np.ones(n), covariates]), treated)
+    design = with_constant(covariates, treated)
+    _check_identified(design)
     if kind.endswith("_per_arm"):
-        design = np.column_stack([np.ones(n), covariates])
+        design = np.ascontiguousarray(design[:, :-1])
         parts = [_fit(design, outcome, weights, treated == arm, logit, ["const", *names]) for arm in (0, 1)]
         designs = [design, design]
     else:
@@ -96,18 +99,19 @@ def fit_outcome(
         pooled = _fit(under(treated), outcome, weights, np.ones(n, dtype=bool), logit, columns)
         parts, designs = [pooled, pooled], [under(0.0), under(1.0)]
     predictions, gradients = zip(
-        *(_predict(design[:, part.kept], part.coef, logit) for design, part in zip(designs, parts, strict=True)),
+        *(_predict(_columns(design, part.kept), part.coef, logit) for design, part in zip(designs, parts, strict=True)),
         strict=True,
     )
     dropped = tuple(dict.fromkeys(name for part in parts for name in part.dropped))
     return OutcomeModel(predictions, gradients, (parts[0].influence, parts[1].influence), dropped)
 
 
-def _check_identified(design: np.ndarray, treated: np.ndarray) -> None:
-    """Refuse a treatment that is a combination of covariates: one arm could only be predicted by extrapolation."""
-    rank = len(independent_columns(design))
-    enough = len(treated) > rank + 1  # with fewer rows anything is a combination; the fit says that rows are too few
-    if enough and len(independent_columns(np.column_stack([design, treated]))) == rank:
+def _check_identified(design: np.ndarray) -> None:
+    """Refuse a treatment, the last column, that is a combination of covariates: one arm could only be extrapolated."""
+    kept = independent_columns(design)
+    last = design.shape[1] - 1
+    # with fewer rows anything is a combination; the fit says that rows are too few
+    if last not in kept and len(design) > len(kept) + 1:
         raise CollinearTreatmentError(
             "the treatment is a linear combination of covariates, so no unit of one arm resembles one of the other; "
             "leave out the covariates that restate the treatment"
@@ -118,7 +122,7 @@ def _check_identified(design: np.ndarray, treated: np.ndarray) -> None:
 class _Part:
     coef: np.ndarray
     kept: np.ndarray
-    influence: np.ndarray
+    influence: Influence
     dropped: tuple[str, ...]
 
 
@@ -138,11 +142,19 @@ def _fit(
             f"{counted} rows for {len(fit.coef)} coefficients of the outcome model; "
             "map fewer covariates or deliver more rows per arm"
         )
-    # The fit's influence is scaled to its own rows; the stacked equations count all rows.
-    influence = np.zeros((len(rows), len(fit.coef)))
-    influence[rows] = fit.influence() * (len(rows) / rows.sum())
+
+    def influence(direction: np.ndarray) -> np.ndarray:
+        # The fit's influence is scaled to its own rows; the stacked equations count all rows.
+        full = np.zeros(len(rows))
+        full[rows] = fit.influence(direction) * (len(rows) / rows.sum())
+        return full
+
     left_out = tuple(name for position, name in enumerate(names) if position not in set(fit.kept.tolist()))
     return _Part(fit.coef, fit.kept, influence, left_out)
+
+
+def _columns(design: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    return design if len(kept) == design.shape[1] else design[:, kept]
 
 
 def _predict(design: np.ndarray, coef: np.ndarray, logit: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -169,7 +181,7 @@ def standardised_mean(model: OutcomeModel, arm: int, target: np.ndarray) -> tupl
     prediction, share = model.prediction[arm], target / target.mean()
     mean = float(np.mean(share * prediction))
     slope = share @ model.gradient[arm] / len(target)
-    return mean, share * (prediction - mean) + model.influence[arm] @ slope
+    return mean, share * (prediction - mean) + model.influence[arm](slope)
 
 
 def on_scale(scale: str, means: Sequence[float], influences: Sequence[np.ndarray]) -> tuple[float, np.ndarray]:

@@ -80,6 +80,43 @@ class SeriesFit:
         factor = len(self.scores) / self.df_residual if kind == "hac_nk" else 1.0
         return np.asarray(self.bread @ meat @ self.bread * factor)
 
+    def carry_over(self) -> float:
+        """Return how much of a residual carries over to the next period, corrected for the regression's own fit.
+
+        With h(t, t+1) the hat matrix beside its diagonal and r the correlation of successive residuals, residuals of
+        independent errors have a correlation of about -sum h(t, t+1) / (n - k), and that of any series is too small
+        by 2 r / n (Marriott & Pope 1954, doi:10.1093/biomet/41.3-4.390). Cut at +-0.97.
+        """
+        rest, design = self._pearson()
+        raw = float(rest[1:] @ rest[:-1] / (rest @ rest))
+        beside = float(np.einsum("ij,jk,ik->", design[1:], self.bread, design[:-1], optimize=True))
+        return float(np.clip(raw + (1 + raw) * beside / self.df_residual + 2 * raw / len(rest), -0.97, 0.97))
+
+    def autoregressive(self) -> tuple[np.ndarray, float]:
+        """Return the covariance of the coefficients under errors of first-order carry-over r, and degrees of freedom.
+
+        The errors (Pearson's for counts) have the correlation r^|s - t|; what n of them say about a mean, n (1 - r) /
+        (1 + r) independent ones say, which less k are the degrees of freedom. On 48 to 200 periods it keeps its level
+        where Newey-West does not (tests/simulation).
+        """
+        rest, design = self._pearson()
+        n, k = design.shape
+        carry = self.carry_over()
+        steps = [1.0, -carry]
+        from scipy.signal import lfilter
+
+        ahead = lfilter([1.0], steps, design, axis=0)
+        back = lfilter([1.0], steps, design[::-1], axis=0)[::-1]
+        meat = self.bread @ (design.T @ (ahead + back - design))
+        scale = float(rest @ rest) / max(n - float(np.trace(meat)), 1e-3 * n)
+        equal = n * (1 - carry) / (1 + carry) if carry > 0 else float(n)
+        return np.asarray(meat @ self.bread * scale), float(max(equal - k, 2.0))
+
+    def _pearson(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return residuals over their standard deviation, shape (n,), and the design on the same scale, (n, k)."""
+        root = np.sqrt(self.mean) if self.counts else np.ones(len(self.mean))
+        return (self.outcome - self.mean) / root, self.design * root[:, None]
+
     def durbin_watson(self) -> float:
         """Return the sum of squared differences of successive residuals over their sum of squares, 0 to 4.
 

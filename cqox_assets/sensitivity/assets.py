@@ -1,5 +1,6 @@
 """One asset per sensitivity question, generated from the catalogue."""
 
+import time
 import traceback
 
 import dagster as dg
@@ -69,21 +70,34 @@ def sensitivity_asset(spec: SensitivitySpec) -> dg.AssetsDefinition:
 
 def answer_all(spec: SensitivitySpec, present: Present, params: CommonParams, run_id: str = "") -> dict[str, Answer]:
     """Ask the question of every estimate that it applies to."""
+    asked = {
+        name: estimate
+        for name, estimate in present.inputs().answered().items()
+        if not spec.applies_to or name in spec.applies_to or estimate.estimand in spec.applies_to
+    }
+    chosen = list(asked.items())[: spec.most]
     answers: dict[str, Answer] = {}
-    for name, estimate in present.estimates.items():
-        if not isinstance(estimate, EffectEstimate):
-            continue
-        if spec.applies_to and name not in spec.applies_to and estimate.estimand not in spec.applies_to:
-            continue
-        answers[name] = _ask(spec, present, estimate, params, run_id)
+    started = time.monotonic()
+    for position, (name, estimate) in enumerate(chosen):
+        budget = None
+        if spec.budget_seconds is not None:
+            left = spec.budget_seconds - (time.monotonic() - started)
+            budget = max(left, 0.0) / (len(chosen) - position)
+        answers[name] = _ask(spec, present, estimate, params, Context(nuisance=present.nuisance, budget_seconds=budget),
+                             run_id)  # fmt: skip
     return answers
 
 
 def _ask(
-    spec: SensitivitySpec, present: Present, estimate: EffectEstimate, params: CommonParams, run_id: str
+    spec: SensitivitySpec,
+    present: Present,
+    estimate: EffectEstimate,
+    params: CommonParams,
+    context: Context,
+    run_id: str,
 ) -> Answer:
     try:
-        answer = spec.run(present.study, estimate, params, runner_for(Context(nuisance=present.nuisance)))
+        answer = spec.run(present.study, estimate, params, runner_for(context))
     except CqoxError as error:
         return Refusal(spec.name, error.code, error.message, "see the estimate's own notices")
     except Exception as error:  # like an estimator's: a bug is recorded, the other answers are kept

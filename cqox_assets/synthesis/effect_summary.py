@@ -209,11 +209,14 @@ def _condense(
 
 
 def _repeated(members: Mapping[str, Effect]) -> dict[str, str]:
-    """Return those that give another's number to the last digit: one calculation is one vote, whatever its names."""
-    first: dict[tuple[str, str], str] = {}
+    """Return those that give another's number to the last digit: one calculation is one vote, whatever its names.
+
+    Another standard error for the same number, such as the bootstrap's, does not make it another vote.
+    """
+    first: dict[str, str] = {}
     found = {}
     for name, effect in members.items():
-        key = (f"{effect.estimate:.10g}", f"{effect.std_error or 0:.10g}")
+        key = f"{effect.estimate:.10g}"
         if first.setdefault(key, name) != name:
             found[name] = f"it is the same calculation as {first[key]}, which counts once"
     return found

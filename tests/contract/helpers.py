@@ -10,7 +10,8 @@ from cqox_assets.result import EffectEstimate, Refusal
 from cqox_assets.runner import run_estimator, runner_for
 from cqox_assets.simulate.designs import DESIGNS
 from cqox_assets.spec import EstimatorSpec, build_params
-from cqox_assets.study import Role, Study
+from cqox_assets.study import Role, Study, TreatmentKind
+from cqox_assets.suitability import missing_choice
 
 SPECS = list(load_estimators().values())
 SEED = 20240117
@@ -37,22 +38,37 @@ def base(spec: EstimatorSpec) -> Study:
 
 
 def like(spec: EstimatorSpec, design: str, n: int = 500) -> Study:
-    """The common design if the entry can run on it, else a truth of the entry that has the same role or arms."""
+    """The common design if the entry can run on it, else a truth of the entry that has the same role or arms.
+
+    An entry that works on side tables, such as the edges of a network, needs a design that has them.
+    """
     common = small(design, n)
-    if not follows_units(spec) and all(common.has(role) for role in spec.requires):
+    takes = common.treatment_kind in spec.treatment and has_what_it_needs(spec, common)
+    if not follows_units(spec) and not spec.side_tables and takes:
         return common
     for truth in spec.truths:
         own = small(truth, n)
-        if all(own.has(role) for role in _TRAIT[design]) and len(own.arms) >= min(len(common.arms), 2):
+        enough = len(own.arms) >= min(len(common.arms), 2) or not compares_two(spec)
+        if all(own.has(role) for role in _TRAIT[design]) and enough:
             return own
     own = small(spec.truths[0], n)
     if follows_units(spec):
         for role in _TRAIT[design]:
             own = own.with_column(str(role), 1.0 + np.arange(len(own)) % 7, role)
         return own
-    extra = {role: common.frame[str(role)].to_numpy() for role in _TRAIT[design]}
+    extra = {role: np.resize(common.frame[str(role)].to_numpy(), len(own)) for role in _TRAIT[design]}
     roles = {**own.roles, **{role: (str(role),) for role in extra}}
     return replace(own, frame=own.frame.assign(**{str(role): values for role, values in extra.items()}), roles=roles)
+
+
+def has_what_it_needs(spec: EstimatorSpec, study: Study) -> bool:
+    """Whether the study has the roles and side tables without which the entry refuses."""
+    return all(study.has(role) for role in spec.requires) and missing_choice(spec, study) is None
+
+
+def compares_two(spec: EstimatorSpec) -> bool:
+    """Whether the entry takes a treatment of two arms; an entry for doses alone does not."""
+    return TreatmentKind.BINARY in spec.treatment
 
 
 def follows_units(spec: EstimatorSpec) -> bool:

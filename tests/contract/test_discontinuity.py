@@ -15,7 +15,8 @@ from cqox_assets.diagnostics.density import density_test
 from cqox_assets.errors import CatalogError
 from cqox_assets.measures import Status
 from cqox_assets.numerics.discontinuity import cutoff_between
-from cqox_assets.numerics.local_polynomial import Residuals, Side, fit_local, neighbour_residuals, noise
+from cqox_assets.numerics.local_polynomial import Residuals, Side, fit_local, noise
+from cqox_assets.numerics.neighbours import Neighbours
 from cqox_assets.result import EffectEstimate, Refusal, to_text
 from cqox_assets.simulate.designs import DESIGNS
 from cqox_assets.study import Role, Study
@@ -185,10 +186,36 @@ def test_a_constant_covariate_is_no_news() -> None:
 def test_neighbours_by_hand() -> None:
     x = np.array([0.0, 1.0, 1.0, 2.0, 5.0])
     y = np.array([[1.0], [2.0], [4.0], [8.0], [16.0]])
-    found = neighbour_residuals(x, y, 2)[:, 0]
+    found = Neighbours.of(x, 2).residuals(y)[:, 0]
     # 0: both at 1. First 1: its copy, then 0 and 2 are tied. 2: both at 1. 5: 2, then both at 1.
     by_hand = [(1 - 3, 2), (2 - (4 + 1 + 8) / 3, 3), (4 - (2 + 1 + 8) / 3, 3), (8 - 3, 2), (16 - (8 + 2 + 4) / 3, 3)]
     assert found == pytest.approx([gap * np.sqrt(j / (j + 1)) for gap, j in by_hand])
+
+
+@pytest.mark.parametrize("decimals", [1, 2, 9])
+def test_neighbours_within_a_window_are_those_of_its_rows_alone(decimals: int) -> None:
+    generator = np.random.default_rng(decimals)
+    x, y = np.sort(np.round(generator.random(80), decimals)), generator.standard_normal((80, 2))
+    everywhere = Neighbours.of(x, 3)
+    for start, stop in ((0, 80), (0, 17), (41, 80), (10, 60), (30, 33), (5, 6)):
+        rows = slice(start, stop)
+        alone = Neighbours.of(x[rows], 3).residuals(y[rows])
+        assert everywhere.residuals(y[rows], rows) == pytest.approx(alone, abs=1e-12)
+
+
+@pytest.mark.parametrize("sign", [-1.0, 1.0])
+@pytest.mark.parametrize("order", [1, 4])
+def test_a_local_fit_is_weighted_least_squares(order: int, sign: float) -> None:
+    generator = np.random.default_rng(order)
+    x = np.sort(sign * generator.random(200))
+    y = generator.standard_normal((200, 2))
+    side, near = Side(x, y), np.abs(x) < 0.6
+    fit = fit_local(side, 0.6, order, "triangular")
+    design, root = x[near][:, None] ** np.arange(order + 1), np.sqrt((1 - np.abs(x[near]) / 0.6) / 0.6)
+    wanted = np.linalg.lstsq(design * root[:, None], y[near] * root[:, None], rcond=None)[0]
+    assert fit.coef == pytest.approx(wanted, rel=1e-8)
+    assert np.array_equal(side.x[fit.rows], x[near])
+    assert fit.bread @ (design.T @ (design * root[:, None] ** 2)) == pytest.approx(np.eye(order + 1), abs=1e-6)
 
 
 def test_the_cluster_jackknife_leaves_each_cluster_out() -> None:

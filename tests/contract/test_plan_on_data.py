@@ -60,6 +60,50 @@ CASES = {
         "sicily_its.csv", {"outcome": "aces", "treatment": "smokban", "time": "time", "offset": "stdpop"},
         {"interrupted_time_series"}, "level_change",
     ),
+    "randomised network": Shipped(
+        "network_sim.csv", {"outcome": "y", "treatment": "treated", "unit": "id", "covariates": ["x"]},
+        {"network_effects"}, "ATE", edges="network_sim_edges.csv", declaration={"design": "trial"},
+    ),
+    "network": Shipped(
+        "network_sim.csv", {"outcome": "y", "treatment": "treated", "unit": "id", "covariates": ["x"]},
+        {"network_effects"}, "ATE", edges="network_sim_edges.csv",
+    ),
+    "space by neighbours": Shipped("columbus.csv", SPACE | {"unit": "polyid"}, {"geographic"}, "slope",
+                                   edges="columbus_edges.csv"),
+    "space by coordinates": Shipped("columbus.csv", SPACE | {"latitude": "y", "longitude": "x"}, {"geographic"},
+                                    "slope"),
+    "panel that returns": Shipped(
+        "democracy_growth.csv",
+        {"outcome": "log_gdppc", "treatment": "dem", "unit": "country", "time": "year", "covariates": ["trade"]},
+        {"panel_matching"}, "ATT",
+    ),
+    "repeated treatment": Shipped(
+        "gformula_sim.csv", {"outcome": "y", "treatment": ["a0", "a1", "a2"], "covariates": ["l0", "l1", "l2"]},
+        {"g_computation"}, "regime_contrast",
+    ),
+    "mediator": Shipped(
+        "framing.csv", {"outcome": "immigr", "treatment": "treat", "mediator": "emo", "covariates": ["age"]},
+        MODERN, "ATE",
+    ),
+    "three arms": Shipped(
+        "marketing/2025-01/hillstrom.parquet",
+        {"outcome": "visit", "treatment": "segment", "covariates": ["recency", "history", "newbie"]},
+        {"difference_in_means"}, "ATE", declaration={"design": "trial"},
+    ),
+    "target population": Shipped(
+        "transport_sim.csv", {"outcome": "Y", "treatment": "A", "covariates": ["L", "W"], "population": "S"},
+        {"transportability"}, "target_ATE",
+    ),
+    "target population of a declared trial": Shipped(
+        "transport_sim.csv", {"outcome": "Y", "treatment": "A", "covariates": ["L", "W"], "population": "S"},
+        {"transportability"}, "target_ATE", declaration={"design": "trial"},
+    ),
+    "proxies of a hidden confounder": Shipped(
+        "proxy_sim.csv",
+        {"outcome": "y", "treatment": "d", "covariates": ["x0", "x1"], "treatment_proxy": ["z0", "z1", "z2"],
+         "outcome_proxy": ["w0", "w1"]},
+        {"proximal"}, "ATE",
+    ),
 }  # fmt: skip
 
 

@@ -55,7 +55,9 @@ def test_a_continuous_treatment_becomes_a_card(home, tmp_path):
     result = analyse(home, tmp_path, frame, "roles: {treatment: treatment, outcome: outcome}\n")
     assert result.success, errors(result)
     found = card(home, "retail|2025-03")
-    assert [row["estimator"] for row in found["estimates"]] == ["ols"]
+    names = [row["estimator"] for row in found["estimates"]]
+    assert names == ["dose_response", "double_ml", "ols", "bootstrap"]
+    assert {row["estimand"] for row in found["estimates"]} == {"slope"}
     assert {row["code"] for row in found["refusals"]} == {"treatment_kind", "missing_role"}
 
 

@@ -80,7 +80,8 @@ def build_case(spec: Mapping[str, Any], folders: Sequence[Path]) -> Case:
 
 
 def _listed(names: Any) -> list[str]:
-    return [names] if isinstance(names, str) else list(names)
+    """Return the columns of a role, those of a list per period one after another."""
+    return [names] if isinstance(names, str) else [name for part in names for name in _listed(part)]
 
 
 def _frame(spec: Mapping[str, Any], folders: Sequence[Path]) -> pd.DataFrame | None:

@@ -22,12 +22,16 @@ _FOLLOWS = {"normal", "t_clusters_minus_1", "t_df_minus_1", "percentile", "exp_n
 
 @dataclass(frozen=True)
 class Answer:
-    """What the product says: the number asked for, its standard error and interval, and by-products by name."""
+    """What the product says: the number asked for, its standard error and interval, and by-products by name.
+
+    `curve` holds the points where the number asked for is a list.
+    """
 
     value: float
     se: float | None = None
     ci: tuple[float, float] | None = None
     extras: Mapping[str, Any] = field(default_factory=dict)
+    curve: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,8 @@ def ask(case: Case, name: str, **params: Any) -> EffectEstimate:
     """Run an estimator through the public interface on the case's columns and roles."""
     assert case.frame is not None
     used = dict.fromkeys(name for names in case.roles.values() for name in names)
-    outcome = cqox.estimate(name, case.frame[list(used)], dict(case.roles), **params)
+    tables = params.pop("tables", None if case.edges is None else {"edges": case.edges})
+    outcome = cqox.estimate(name, case.frame[list(used)], dict(case.roles), tables=tables, **params)
     if not isinstance(outcome, EffectEstimate):
         raise RefusedError(f"refused ({outcome.code}): {outcome.reason}")
     return outcome
@@ -133,9 +138,13 @@ def judge_answer(entry: Mapping[str, Any], own: Answer) -> list[str]:
 
 def _tolerances(entry: Mapping[str, Any], own: Answer) -> list[str]:
     spec, tolerance = entry["spec"], entry.get("tolerance") or {}
-    room = _room(tolerance.get("value_rtol"), tolerance.get("value_abs"), entry["value"])
-    problems = _differs("value", own.value, entry["value"], room)
-    se_room = None
+    relative, absolute = tolerance.get("value_rtol"), tolerance.get("value_abs")
+    room, se_room = None, None
+    if isinstance(entry["value"], list):
+        problems = _curve(own.curve or [], entry["value"], relative, absolute)
+    else:
+        room = _room(relative, absolute, entry["value"])
+        problems = _differs("value", own.value, entry["value"], room)
     if entry.get("se") is not None:
         relative = tolerance.get("se_rtol")
         if relative is not None and str(spec.get("se")).startswith(_RANDOM_SE):
@@ -161,6 +170,13 @@ def _interval(entry: Mapping[str, Any], own: Answer, room: float | None, se_room
     allowed = absolute if absolute is not None else 1.001 * ((room or 0.0) + _Z * (se_room or 0.0))
     pairs = zip(("low", "high"), own.ci, ends, strict=True)
     return [text for name, mine, end in pairs if end is not None for text in _differs(f"ci {name}", mine, end, allowed)]
+
+
+def _curve(own: list[float], wanted: list[float], relative: float | None, absolute: float | None) -> list[str]:
+    if len(own) != len(wanted):
+        return [f"value has {len(own)} points, the reference {len(wanted)}"]
+    pairs = enumerate(zip(own, wanted, strict=True))
+    return [text for i, (a, b) in pairs for text in _differs(f"value[{i}]", a, b, _room(relative, absolute, b))]
 
 
 def _room(relative: float | None, absolute: float | None, value: float | None) -> float | None:
@@ -205,6 +221,11 @@ def interval_form(case: Case) -> str:
 def standard_error(case: Case, *offered: str) -> str:
     """Return the spec's `se` if it is offered, `auto` if the spec asks for none."""
     return str(case.choose("se", {None: "auto", **{name: name for name in offered}}))
+
+
+def renamed(case: Case, **names: str) -> Case:
+    """Return the case with roles under the product's own names, such as `selection="population"`."""
+    return Case(case.spec, case.frame, {names.get(key, key): list(v) for key, v in case.roles.items()}, case.edges)
 
 
 def without(case: Case, role: str) -> Case:

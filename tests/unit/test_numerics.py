@@ -11,7 +11,8 @@ from cqox_assets.numerics.folds import content_folds, index_folds, random_folds
 from cqox_assets.numerics.inference import influence_std_error, wald
 from cqox_assets.numerics.linear import fit_linear, with_constant
 from cqox_assets.numerics.logit import SeparationError, expit, fit_logit
-from cqox_assets.numerics.ridge import FoldedDesign, crossfit_ridge, crossfit_ridge_logit
+from cqox_assets.numerics.ridge import UNDERSMOOTHING, FoldedDesign, crossfit_ridge
+from cqox_assets.numerics.ridge_logit import crossfit_ridge_logit
 from cqox_assets.numerics.scores import (
     augmented_contrast,
     balancing_weights,
@@ -62,13 +63,28 @@ def test_ridge_from_moments_equals_fitting_without_the_fold(rows):
     x, _, y = rows
     bounds = np.array([0, 200, 400, 600])
     design = FoldedDesign(x, bounds, SplineBasis.fit(x))
-    coef, penalty = crossfit_ridge(design, y, np.ones(600))
-    columns, weights = design.basis.columns(x), design.basis.relative_penalty * penalty
+    fit = crossfit_ridge(design, y, np.ones(600))
+    columns = design.basis.columns(x)
+    assert np.ptp(fit.penalty[:, 0]) == 0
+    assert np.ptp(fit.penalty[0]) > 0
     for k in range(3):
         outside = np.r_[0 : bounds[k], bounds[k + 1] : 600]
         part = columns[outside]
-        direct = np.linalg.solve(part.T @ part + np.diag(weights), part.T @ y[outside])
-        assert np.allclose(coef[k], direct, atol=1e-6)
+        for coef, share in ((fit.best, 1.0), (fit.close, UNDERSMOOTHING)):
+            direct = np.linalg.solve(part.T @ part + share * np.diag(fit.penalty[k]), part.T @ y[outside])
+            assert np.allclose(coef[k], direct, atol=1e-6)
+
+
+def test_ridge_keeps_what_matters_and_drops_the_rest():
+    generator = np.random.default_rng(8)
+    x = generator.standard_normal((1500, 10))
+    y = x[:, 0] * x[:, 1] + generator.standard_normal(1500)
+    bounds = np.linspace(0, 1500, 6).astype(int)
+    design = FoldedDesign(x, bounds, SplineBasis.fit(x))
+    fit = crossfit_ridge(design, y, np.ones(1500))
+    errors = [np.mean((design.predict(coef) - x[:, 0] * x[:, 1]) ** 2) for coef in (fit.best, fit.close)]
+    assert errors[0] < 0.03
+    assert errors[0] < errors[1]
 
 
 def test_ridge_logit_equals_newton_without_the_fold(rows):
@@ -76,10 +92,10 @@ def test_ridge_logit_equals_newton_without_the_fold(rows):
     bounds = np.array([0, 200, 400, 600])
     design = FoldedDesign(x, bounds, SplineBasis.fit(x))
     coef, penalty = crossfit_ridge_logit(design, d, np.ones(600))
-    columns, weights = design.basis.columns(x), design.basis.relative_penalty * penalty
+    columns = design.basis.columns(x)
     for k in range(3):
         outside = np.r_[0 : bounds[k], bounds[k + 1] : 600]
-        gradient = columns[outside].T @ (d[outside] - expit(columns[outside] @ coef[k])) - weights * coef[k]
+        gradient = columns[outside].T @ (d[outside] - expit(columns[outside] @ coef[k])) - penalty[k] * coef[k]
         assert np.max(np.abs(gradient)) < 1e-3
 
 
@@ -136,10 +152,10 @@ def test_weights_count_as_copies_for_splines(rows):
     once = FoldedDesign(x[order], np.searchsorted(fold[order], np.arange(6)), design)
     sorted_copies = copies[np.argsort(fold[copies], kind="stable")]
     repeated = FoldedDesign(x[sorted_copies], np.searchsorted(many, np.arange(6)), design)
-    weighted, chosen = crossfit_ridge(once, y[order], weight[order])
-    plain, same = crossfit_ridge(repeated, y[sorted_copies], np.ones(len(copies)))
-    assert chosen == same
-    assert np.allclose(weighted, plain, atol=1e-6)
+    weighted = crossfit_ridge(once, y[order], weight[order])
+    plain = crossfit_ridge(repeated, y[sorted_copies], np.ones(len(copies)))
+    assert np.allclose(weighted.penalty, plain.penalty, rtol=1e-6)
+    assert np.allclose(weighted.best, plain.best, atol=1e-6)
 
 
 def test_too_few_rows_outside_a_fold_are_named(rows):
@@ -165,8 +181,21 @@ def test_boosting_learns_a_step_that_a_line_cannot():
     x = generator.random((2000, 3))
     y = (x[:, 0] > 0.5) * (x[:, 1] > 0.5) + 0.1 * generator.standard_normal(2000)
     bounds = np.linspace(0, 2000, 6).astype(int)
-    error = np.mean((crossfit_boosting(x, y, None, bounds) - (x[:, 0] > 0.5) * (x[:, 1] > 0.5)) ** 2)
+    error = np.mean((crossfit_boosting(x, y, None, bounds).predict(x) - (x[:, 0] > 0.5) * (x[:, 1] > 0.5)) ** 2)
     assert error < 0.005
+
+
+def test_refitted_leaves_come_closer_to_a_step():
+    generator = np.random.default_rng(3)
+    x = generator.random((3000, 4))
+    truth = 1.0 * (x[:, 0] > 0.5)
+    y = truth + generator.standard_normal(3000)
+    fit = crossfit_boosting(x, y, None, np.linspace(0, 3000, 6).astype(int))
+    best = fit.predict(x)
+    close = fit.refitted(x).predict(x)
+    heights = [values[x[:, 0] > 0.55].mean() - values[x[:, 0] < 0.45].mean() for values in (best, close)]
+    assert abs(heights[1] - 1) < abs(heights[0] - 1) + 0.02
+    assert np.mean((best - truth) ** 2) < np.mean((close - truth) ** 2) < 0.2
 
 
 def test_folds_share_arms_and_groups_evenly(rows):

@@ -25,6 +25,7 @@ def answer(case: Case) -> Answer:
         control_group=case.choose("control_group", {name: name for name in ("nevertreated", "notyettreated")}),
         base_period=case.choose("base_period", {name: name for name in ("varying", "universal")}),
         aggregation=kind,
+        se="influence",
         anticipation=int(case.params.get("anticipation") or 0),
         draws=100,
     )

@@ -16,9 +16,11 @@ def answer(case: Case) -> Answer:
     assert case.frame is not None
     roles = dict(case.roles)
     post = roles.pop("post", roles.get("time"))
-    if post is None or "unit" not in roles:
+    if post is None or ("unit" not in roles and form == "first_difference"):
         raise UncoveredError("there are no periods of units")
     roles.setdefault("time", post)
+    if form != "first_difference" and "unit" not in roles:
+        return _repeated_cross_sections(case, post[0])
     after, time = case.frame[post[0]], case.frame[roles["time"][0]]
     starts = float(time[after == after.max()].min())
     if not ((time >= starts) == (after == after.max())).all():
@@ -40,4 +42,25 @@ def answer(case: Case) -> Answer:
     if term not in table.index:
         raise UncoveredError(f"params.term = {wanted!r} is not a term of the regression")
     row = table.loc[term]
+    return Answer(row["estimate"], row["std_error"], (row["low"], row["high"]))
+
+
+def _repeated_cross_sections(case: Case, post: str) -> Answer:
+    """Answer the interaction of group and period for rows without units: a regression like any other."""
+    assert case.frame is not None
+    group = case.roles["treatment"][0]
+    product = f"{group}:{post}"
+    frame = case.frame.assign(**{product: case.frame[group] * case.frame[post]})
+    kept = {role: names for role, names in case.roles.items() if role in ("outcome", "weight", "cluster")}
+    covariates = [group, post, *(name for name in case.roles.get("covariates", []) if name not in (group, post))]
+    roles = {**kept, "treatment": [product], "covariates": covariates}
+    result = ask(
+        Case(case.spec, frame, roles), "ols", se=standard_error(case, *_KINDS), interval_form=interval_form(case)
+    )
+    term = case.params.get("term") or "treatment:post"
+    wanted = {"const": "const", "treatment": group, "post": post, "treatment:post": product}.get(term, term)
+    table = result.tables["coefficients"].set_index("term")
+    if wanted not in table.index:
+        raise UncoveredError(f"params.term = {term!r} is not a term of the regression")
+    row = table.loc[wanted]
     return Answer(row["estimate"], row["std_error"], (row["low"], row["high"]))

@@ -1,0 +1,183 @@
+"""Questions that estimate again on changed data: each holds for a sound estimate and warns about a broken one."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import cqox_assets as cqox
+from cqox_assets.measures import Status
+from cqox_assets.numerics.perturb import permutations, subsets
+from cqox_assets.result import EffectEstimate, Interval, Refusal, SensitivityResult
+from cqox_assets.sensitivity._refit import refit
+from cqox_assets.spec import Context
+
+ROLES = {"outcome": "y", "treatment": "d", "covariates": ["x", "z"]}
+REFITS = (
+    "data_subset",
+    "dummy_outcome",
+    "leave_one_out",
+    "null_certification",
+    "placebo_treatment",
+    "random_common_cause",
+)
+
+
+def frame(n: int = 400, effect: float = 1.0, seed: int = 11) -> pd.DataFrame:
+    generator = np.random.default_rng(seed)
+    x, z, noise = generator.standard_normal((3, n))
+    d = (generator.random(n) < 1 / (1 + np.exp(-x))) * 1
+    return pd.DataFrame(
+        {"x": x, "z": z, "d": d, "y": effect * d + x + noise, "before": x + generator.standard_normal(n)}
+    )
+
+
+def estimated(table: pd.DataFrame, name: str = "ols", roles: dict[str, Any] = ROLES) -> EffectEstimate:
+    found = cqox.estimate(name, table, roles)
+    assert isinstance(found, EffectEstimate)
+    return found
+
+
+def ask(
+    question: str, table: pd.DataFrame, estimate: EffectEstimate, roles: dict[str, Any] = ROLES, **params: Any
+) -> Any:
+    return cqox.sensitivity(question, table, roles, estimate, **params)
+
+
+@pytest.mark.parametrize("question", REFITS)
+def test_a_sound_estimate_holds(question: str) -> None:
+    table = frame()
+    # Without the confounder x among what may be left out; leaving that out must change the answer, see below.
+    found = ask(question, table, estimated(table), refits=12) if question != "leave_one_out" else None
+    if found is None:
+        trial = table.assign(d=np.random.default_rng(1).integers(0, 2, len(table)))
+        trial["y"] += trial["d"]
+        found = ask(question, trial, estimated(trial))
+    assert isinstance(found, SensitivityResult)
+    assert found.status is Status.PASS, found.meaning
+    assert found.meaning.endswith(".")
+    assert found.advice
+    assert len(found.table) >= 2
+    assert np.isfinite(found.table["estimate"]).all()
+
+
+def test_the_same_seed_gives_the_same_answer() -> None:
+    table = frame()
+    estimate = estimated(table)
+    first, second = (ask("placebo_treatment", table, estimate, refits=6) for _ in range(2))
+    assert first.table["estimate"].tolist() == second.table["estimate"].tolist()
+    other = ask("placebo_treatment", table, estimate, refits=6, seed=5)
+    assert other.table["estimate"].tolist() != first.table["estimate"].tolist()
+
+
+def test_leaving_out_the_confounder_is_noticed() -> None:
+    table = frame(n=1500)
+    found = ask("leave_one_out", table, estimated(table))
+    assert found.status is Status.WARN
+    assert "'x'" in found.meaning
+    assert found.table.set_index("left_out").loc["z", "change"] == pytest.approx(0, abs=0.5)
+
+
+def test_clusters_are_left_out_whole() -> None:
+    table = frame().assign(site=lambda rows: np.arange(len(rows)) % 4)
+    roles = ROLES | {"cluster": "site"}
+    found = ask("leave_one_out", table, estimated(table, roles=roles), roles)
+    assert set(found.table.loc[found.table["kind"] == "cluster", "left_out"]) == {"0", "1", "2", "3"}
+
+
+@pytest.mark.parametrize(("column", "status"), [("noise", Status.PASS), ("before", Status.WARN)])
+def test_an_outcome_from_before_the_treatment(column: str, status: Status) -> None:
+    table = frame(n=1500).assign(noise=np.random.default_rng(3).standard_normal(1500))
+    roles = {**ROLES, "covariates": ["z"], "pre_outcome": column}  # x, which confounds, is not mapped
+    found = ask("placebo_outcome", table, estimated(table, roles=roles), roles)
+    assert found.status is status, found.meaning
+    assert found.table["outcome"].tolist() == [column]
+
+
+def test_without_an_outcome_from_before_the_question_is_refused() -> None:
+    table = frame()
+    found = ask("placebo_outcome", table, estimated(table))
+    assert isinstance(found, Refusal)
+    assert "pre_outcome" in found.remedy
+
+
+def _broken(change: Callable[[EffectEstimate], EffectEstimate]) -> Context:
+    """A runner whose answers are spoiled on purpose."""
+    from cqox_assets.runner import runner_for
+
+    sound = runner_for().runner
+    assert sound is not None
+    return Context(runner=lambda name, study, values: change(sound(name, study, values)))  # type: ignore[arg-type]
+
+
+def _shift(answer: EffectEstimate) -> EffectEstimate:
+    head = answer.headline
+    interval = Interval(head.estimate + 0.9, head.estimate + 1.1)
+    return replace(answer, effects=(replace(head, estimate=head.estimate + 1, interval=interval, p_value=None),))
+
+
+@pytest.mark.parametrize(
+    "question", ["placebo_treatment", "dummy_outcome", "null_certification", "random_common_cause"]
+)
+def test_an_estimator_that_finds_effects_everywhere_is_noticed(question: str) -> None:
+    from cqox_assets.mapping.prepare import prepare
+
+    table = frame()
+    spec = cqox.sensitivities()[question]
+    found = spec.run(prepare(table, ROLES), estimated(table), replace(spec.params(), refits=12), _broken(_shift))
+    assert isinstance(found, SensitivityResult)
+    assert found.status is Status.WARN, found.meaning
+
+
+def test_a_few_rows_that_move_the_answer_are_noticed() -> None:
+    table = frame()
+    table.loc[:1, ["d", "y"]] = [[1, 900.0], [1, -700.0]]
+    estimate = estimated(table)
+    optimistic = replace(
+        estimate,
+        effects=(replace(estimate.headline, std_error=1.0, interval=Interval(-1.0, 3.0), p_value=None),),
+    )
+    assert ask("data_subset", table, optimistic, refits=12).status is Status.WARN
+
+
+def test_the_time_budget_ends_the_refits_and_is_reported() -> None:
+    from cqox_assets.mapping.prepare import prepare
+    from cqox_assets.runner import runner_for
+
+    table = frame()
+    study, estimate = prepare(table, ROLES), estimated(table)
+    found = refit(estimate, (study for _ in range(50)), runner_for(Context(budget_seconds=0.0)))
+    assert (found.asked, found.complete) == (3, False)
+    assert "as many as the time budget allowed" in found.words
+
+
+def test_an_estimate_of_another_kind_is_refused() -> None:
+    table = frame().assign(instrument=lambda rows: (rows["x"] > 0) * 1)
+    roles = ROLES | {"instruments": ["instrument"]}
+    found = ask("placebo_treatment", table, estimated(table, "iv", roles), roles)
+    assert isinstance(found, Refusal)
+    assert found.code == "not_applicable"
+
+
+def test_confounding_takes_the_effect_away_little_by_little() -> None:
+    table = frame(n=1500)
+    estimate = estimated(table)
+    found = ask("confounding_strength", table, estimate)
+    left = found.table.set_index("strength")["residual_effect"]
+    assert left.loc[0.0] == pytest.approx(estimate.estimate)
+    assert left.is_monotonic_decreasing
+    crossing = left[left > 0].index.max()
+    assert crossing >= found.value - 0.05
+    assert found.status is Status.PASS
+
+
+def test_whole_clusters_are_permuted_and_kept_together() -> None:
+    cluster = np.repeat(np.arange(6), 5)
+    values = np.repeat([0, 1, 0, 1, 0, 1], 5)
+    for rows in permutations(30, 5, 0, cluster):
+        assert (pd.Series(values[rows]).groupby(cluster).nunique() == 1).all()
+    for rows in subsets(30, 0.5, 5, 0, cluster):
+        assert sorted(np.bincount(cluster[rows], minlength=6)) == [0, 0, 0, 5, 5, 5]
