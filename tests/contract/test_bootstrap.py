@@ -303,9 +303,7 @@ def test_wrong_parameters_are_said(values: dict[str, object], words: str) -> Non
 def test_the_estimator_is_the_first_of_the_plan_and_its_refusal_is_passed_on() -> None:
     assert "regression_adjustment" in answer(BOOT, _study(), draws=50).inference
     trial = replace(_study(), declaration=Declaration(design="trial"))
-    assert (
-        answer(BOOT, trial, draws=50).effects == answer(BOOT, _study(), draws=50).effects
-    )  # no declared design counts
+    assert answer(BOOT, trial, draws=50).effects == answer(BOOT, _study(), draws=50).effects
     refused = run(BOOT, _study(), of="iv")
     assert isinstance(refused, Refusal)
     assert refused.code == "missing_role"
