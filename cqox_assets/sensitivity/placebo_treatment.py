@@ -71,5 +71,5 @@ SPEC = SensitivitySpec(
     reference="Eggers, Tunon & Dafoe 2024, doi:10.1111/ajps.12818",
     params=RefitParams,
     most=2,
-    budget_seconds=2.0,
+    budget_seconds=1.0,
 )
