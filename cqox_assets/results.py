@@ -15,6 +15,7 @@ from cqox_assets.result import Nuisance, Outcome
 from cqox_assets.spec import Inputs
 from cqox_assets.stored import CODECS, Answers, FigureRecord
 from cqox_assets.study import Study
+from cqox_assets.synthesis.findings import FINDINGS, Findings
 from cqox_resources import store
 
 _BY_KIND = {codec.kind: codec for codec in CODECS}
@@ -61,6 +62,11 @@ class Present:
         return {name: value for name, value in self._stage("sensitivity", load_sensitivities())}
 
     @cached_property
+    def findings(self) -> dict[str, Findings]:
+        """Counterfactual systems and the value of policies, by name."""
+        return {name: value for name, value in self._stage("synthesis", dict.fromkeys(FINDINGS))}
+
+    @cached_property
     def figures(self) -> dict[str, FigureRecord]:
         """Figures, drawn or not, by name."""
         return {name: value for name, value in self._stage("figures", load_figures())}
@@ -73,7 +79,7 @@ class Present:
             for question, answer in self.sensitivity.items()
             for name, item in answer.results.items()
         }
-        return Inputs(self.study, self.estimates, self.nuisance, answers, order)
+        return Inputs(self.study, self.estimates, self.nuisance, answers, order, self.findings)
 
     def _stage(self, stage: str, names: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         for name in names:
@@ -144,6 +150,7 @@ class Results:
             "synthesis/effect_summary",
             "synthesis/design_gates",
             "synthesis/guardrail_effects",
+            *(f"synthesis/{name}" for name in FINDINGS),
             *(f"figures/{name}" for name in load_figures()),
             "decisions/decision_card",
         ]

@@ -26,6 +26,8 @@ from cqox_assets.study import Role, Study, TreatmentKind
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from cqox_assets.synthesis.findings import Findings
+
 
 @dataclass(frozen=True)
 class CommonParams:
@@ -557,13 +559,17 @@ class SensitivitySpec:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a figure may draw from: the study and the results that exist for it."""
+    """What a figure may draw from: the study and the results that exist for it.
+
+    `findings` holds what synthesis computed with tables: `counterfactual_systems` and `policy_value`.
+    """
 
     study: Study
     estimates: Mapping[str, EffectEstimate | Refusal | Failure] = field(default_factory=dict)
     nuisance: Nuisance | None = None
     sensitivity: Mapping[str, SensitivityResult | Refusal | Failure] = field(default_factory=dict)
     plan: tuple[str, ...] = ()
+    findings: Mapping[str, "Findings"] = field(default_factory=dict)
 
     def answered(self) -> dict[str, EffectEstimate]:
         """Estimates that are neither refusals nor failures, in plan order."""

@@ -29,6 +29,7 @@ from cqox_assets.result import (
 )
 from cqox_assets.study import Study
 from cqox_assets.synthesis.effect_summary import EffectSummary
+from cqox_assets.synthesis.findings import Findings
 from cqox_resources.store import LazyFrames, Parts
 
 
@@ -198,6 +199,12 @@ CODECS: tuple[KindCodec, ...] = (
     _json_codec("method_plan", MethodPlan),
     _json_codec("gate_report", GateReport),
     _json_codec("effect_summary", EffectSummary),
+    KindCodec(
+        "findings",
+        (Findings,),
+        lambda value: Parts("findings", _plain(value.to_json()), dict(value.tables)),
+        Findings.from_json,
+    ),
     KindCodec(
         "frame", (pd.DataFrame,), lambda value: Parts("frame", {}, {"rows": value}), lambda _, frames: frames["rows"]
     ),

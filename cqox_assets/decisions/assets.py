@@ -15,6 +15,7 @@ from cqox_assets.partitions import Partition
 from cqox_assets.result import to_text
 from cqox_assets.results import Results
 from cqox_assets.stored import Delivery
+from cqox_assets.synthesis.findings import FINDINGS
 from cqox_resources.reports import ReportStore
 from cqox_resources.settings import Settings
 
@@ -30,6 +31,7 @@ AUDIT_KEY = dg.AssetKey(["decisions", "audit_record"])
         dg.AssetDep(["synthesis", "effect_summary"]),
         dg.AssetDep(["synthesis", "design_gates"]),
         dg.AssetDep(["synthesis", "guardrail_effects"]),
+        *(dg.AssetDep(["synthesis", name]) for name in FINDINGS),
         *(dg.AssetDep(["estimates", name]) for name in load_estimators()),
         *(dg.AssetDep(["sensitivity", name]) for name in load_sensitivities()),
         *(dg.AssetDep(["figures", name]) for name in load_figures()),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cqox_assets.decisions.evidence import gather
 from cqox_assets.decisions.rule import decide
 from cqox_assets.decisions.verdict import Verdict
+from cqox_assets.decisions.worth import benefits_of, findings_of
 from cqox_assets.discovery.plan import MethodPlan, plan_methods
 from cqox_assets.measures import MEASURES, Diagnostic
 from cqox_assets.result import EffectEstimate, Failure, Outcome, Refusal, SensitivityResult, diagnostic_json, to_text
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 NOT_COMPUTED: Mapping[str, str] = {
     "counterfactual": "no counterfactual system was computed for this study",
+    "policy": "no value of a policy was computed for this study",
     "critique": "no review of this analysis exists",
 }
 Answer = SensitivityResult | Refusal | Failure
@@ -57,6 +59,8 @@ class CardParts:
     counterfactual: Any = None
     critique: Any = None
     guardrails: Sequence[GuardrailEffect] = ()
+    policy: Any = None
+    absent: Mapping[str, str] = field(default_factory=dict)
 
 
 def card_of(
@@ -75,7 +79,9 @@ def card_of(
     summary = summarise(plan, estimates, gates)
     if guardrails is None:
         guardrails = from_document(present.find("synthesis/guardrail_effects") or {"effects": []})
-    verdict = decide(gather(study, gates, estimates, summary, sensitivity, guardrails))
+    verdict = decide(
+        gather(study, gates, estimates, summary, sensitivity, guardrails, net_benefits=benefits_of(present.findings))
+    )
     return build_card(
         CardParts(
             study=study,
@@ -89,6 +95,7 @@ def card_of(
             provenance=provenance,
             quality_score=score_quality(gates, summary, sensitivity),
             guardrails=guardrails,
+            **findings_of(present.findings),
         )
     )
 
@@ -99,7 +106,7 @@ def build_card(parts: CardParts) -> dict[str, Any]:
     verdict, missing = parts.verdict.to_json(), {}
     for name, reason in NOT_COMPUTED.items():
         if getattr(parts, name) is None:
-            missing[name] = reason
+            missing[name] = parts.absent.get(name, reason)
     drawn = {name: item for name, item in parts.figures.items() if item.get("files")}
     card = {
         "schema_version": SCHEMA_VERSION,
@@ -120,6 +127,7 @@ def build_card(parts: CardParts) -> dict[str, Any]:
         "sensitivity": [_answer(key, item) for key, item in parts.sensitivity.items()],
         "guardrails": [asdict(rail) for rail in parts.guardrails],
         "counterfactual": parts.counterfactual,
+        "policy": parts.policy,
         "summary": _summary(parts.summary),
         "synthesis": _synthesis(parts.summary),
         "quality_score": None if parts.quality_score is None else parts.quality_score.to_json(),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from cqox_assets.catalog import load_sensitivities
+from cqox_assets.decisions.worth import NetBenefit
 from cqox_assets.declaration import Declaration
 from cqox_assets.measures import MEASURES
 from cqox_assets.result import EffectEstimate, Failure, Outcome, Refusal, SensitivityResult
@@ -96,6 +97,7 @@ class Evidence:
     failures: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     unadjusted: bool = False
+    net_benefits: tuple[NetBenefit, ...] = ()
 
 
 def gather(
@@ -106,6 +108,7 @@ def gather(
     sensitivity: Mapping[str, SensitivityResult | Refusal | Failure] | None = None,
     guardrails: Sequence[GuardrailEffect] = (),
     critique: str | None = None,
+    net_benefits: Sequence[NetBenefit] = (),
 ) -> Evidence:
     """Collect what the rule needs.
 
@@ -117,6 +120,8 @@ def gather(
         are added.
     critique : str, optional
         `accept` or `reject`, once a review exists.
+    net_benefits : sequence of NetBenefit
+        What the recommended policy of each contrast brings in money, where value and costs are known.
     """
     declared = study.declaration
     trial = declared.design == "trial"
@@ -150,6 +155,7 @@ def gather(
         minimum_effect=minimum,
         unit=short_unit(declared),
         critique=critique,
+        net_benefits=tuple(net_benefits),
         counts=summary.counts,
         preferred=summary.preferred,
         failures=tuple(summary.failed),

@@ -5,6 +5,7 @@ import math
 from cqox_assets.decisions.evidence import Evidence, Target
 from cqox_assets.decisions.quality import guardrail_reasons, quality_reasons, sensitivity_reasons
 from cqox_assets.decisions.verdict import CANARY, GO, HOLD, SEVERITY, Reason, Verdict
+from cqox_assets.decisions.worth import money_reasons
 from cqox_assets.synthesis._helpers import normal_quantile
 from cqox_assets.wording import listed, short, span, with_unit
 
@@ -23,8 +24,8 @@ def decide(evidence: Evidence) -> Verdict:
     arms = {target.contrast: _target_reason(target, evidence) for target in evidence.targets}
     agreement = {target.contrast: _agreement_reasons(target) for target in evidence.targets}
     quality = quality_reasons(evidence)
-    others = [*guardrail_reasons(evidence), *sensitivity_reasons(evidence)]
-    rails = {arm: guardrail_reasons(evidence, arm) for arm in arms}
+    others = [*guardrail_reasons(evidence), *money_reasons(evidence.net_benefits), *sensitivity_reasons(evidence)]
+    rails = {arm: [*guardrail_reasons(evidence, arm), *money_reasons(evidence.net_benefits, arm)] for arm in arms}
     asked = {arm: sensitivity_reasons(evidence, arm) for arm in arms}
     by_contrast = {
         arm: _worst([reason, *agreement[arm], *rails[arm], *asked[arm], *quality]) for arm, reason in arms.items()

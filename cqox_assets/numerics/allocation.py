@@ -159,7 +159,7 @@ class Ranking:
 
 @dataclass(frozen=True)
 class Valued:
-    """The honest value of a cut: mean benefit per unit of the population, its error, planned spending, share treated."""
+    """The honest value of a cut: mean benefit per unit of the population, its error, planned spend, share treated."""
 
     value: float
     std_error: float
@@ -204,14 +204,3 @@ class Evaluation:
         if money:
             influence -= money * (spent - spend)
         return Valued(value, influence_std_error(weight * influence, self.cluster), spend, share)
-
-
-def mean_of(
-    values: np.ndarray, inside: np.ndarray, weight: np.ndarray, cluster: np.ndarray | None
-) -> tuple[float, np.ndarray]:
-    """Return the weighted mean of some rows and its influence, shape (n,)."""
-    counted = inside * weight
-    size = float(counted.mean())
-    mean = float((counted * values).mean() / size)
-    return mean, counted * (values - mean) / size
-

@@ -1,6 +1,7 @@
-"""What all results say together: the effect summary, the gates over every diagnostic, the guardrails."""
+"""What all results say together: the effect summary, gates, guardrails, counterfactual systems, policy value."""
 
 from dataclasses import asdict
+from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -10,6 +11,7 @@ from cqox_assets.catalog import load_estimators, load_sensitivities
 from cqox_assets.partitions import Partition
 from cqox_assets.result import EffectEstimate, Failure, Refusal
 from cqox_assets.results import Results
+from cqox_assets.synthesis.findings import Findings
 from cqox_resources.settings import Settings
 
 STAGE = stage("synthesis")
@@ -137,8 +139,74 @@ def guardrail_effects(context: dg.AssetExecutionContext, settings: dg.ResourcePa
     )
 
 
+SYSTEMS_KEY = dg.AssetKey(["synthesis", "counterfactual_systems"])
+POLICY_KEY = dg.AssetKey(["synthesis", "policy_value"])
+
+
+def _shown(
+    key: dg.AssetKey, check: str, found: Findings, passed: bool, plotted: dict[str, Any]
+) -> dg.MaterializeResult:
+    """Return findings with their sentence and the one check that they carry."""
+    said = str(found.content["sentence"]) if found.computed else f"{found.reason}; {found.remedy}"
+    return dg.MaterializeResult(
+        value=found,
+        metadata={
+            "fingerprint": found.provenance["fingerprint"],
+            "status": found.status,
+            "summary": dg.MetadataValue.md(said),
+            **numbers(plotted),
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                asset_key=key, check_name=check, passed=passed, severity=dg.AssetCheckSeverity.WARN, description=said
+            )
+        ],
+    )
+
+
+@dg.asset(
+    key=SYSTEMS_KEY,
+    deps=[dg.AssetDep(["gates", "gated_study"]), dg.AssetDep(["nuisance", "nuisance_models"])],
+    description="Outcomes of every unit under every arm by a linear, a nonlinear and a machine-learned system.",
+    code_version="1",
+    check_specs=[dg.AssetCheckSpec("agree", asset=SYSTEMS_KEY, description="The answer does not depend on the model.")],
+    **stage("synthesis", cost="heavy", kinds={"python", "lightgbm"}),
+)
+def counterfactual_systems(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
+) -> dg.MaterializeResult:
+    """Predict potential outcomes of the current study by three systems and compare them."""
+    from cqox_assets.synthesis.counterfactual_systems import counterfactual_systems as compare
+
+    present = Results(settings.warehouse).present(Partition.parse(context.partition_key).key)
+    found = compare(present.study, present.find("nuisance/nuisance_models"))
+    rows = found.content.get("consensus", [])
+    plotted = {f"consensus of {row['contrast']}": row["consensus"] for row in rows}
+    return _shown(SYSTEMS_KEY, "agree", found, found.content.get("robustness") in ("high", "moderate"), plotted)
+
+
+@dg.asset(
+    key=POLICY_KEY,
+    deps=[dg.AssetDep(["gates", "gated_study"]), dg.AssetDep(["nuisance", "nuisance_models"]), *ESTIMATES],
+    description="Net benefit of treating a share of the population under a budget; trees, segments and fairness.",
+    code_version="1",
+    check_specs=[dg.AssetCheckSpec("pays", asset=POLICY_KEY, description="The recommended policy pays for itself.")],
+    **STAGE,
+)
+def policy_value(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Value policies for the current study from the unit effects that exist."""
+    from cqox_assets.synthesis.policy_value import policy_value as value_policies
+
+    present = Results(settings.warehouse).present(Partition.parse(context.partition_key).key)
+    found = value_policies(present.study, present.inputs().answered(), present.find("nuisance/nuisance_models"))
+    rows = found.content.get("contrasts", [])
+    pays = found.content.get("kind") == "net" and any(row["low"] > 0 for row in rows)
+    plotted = {f"net benefit of {row['contrast']}": row["net_benefit"] for row in rows}
+    return _shown(POLICY_KEY, "pays", found, pays, plotted)
+
+
 def _plotted(name: str, contrast: str) -> str:
     return f"effect on {name}" + (f", {contrast}" if contrast else "")
 
 
-ASSETS = [effect_summary, design_gates, guardrail_effects]
+ASSETS = [effect_summary, design_gates, guardrail_effects, counterfactual_systems, policy_value]

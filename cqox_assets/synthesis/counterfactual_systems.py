@@ -28,7 +28,7 @@ HIGH, MODERATE = 0.05, 0.1
 METHOD = (
     "Each system predicts the outcome of every unit under each arm from models that have not seen its fold. Its ATE is "
     "the mean of the doubly robust score with the shared cross-fitted propensity; standard errors are those of its "
-    "influence function, clustered where clusters are mapped. Plug-in is the mean of the predicted effects, uncorrected."
+    "influence function, clustered where clusters are mapped. Plug-in is the mean of the predicted effects."
 )
 CONSENSUS = (
     "consensus = median of the three ATEs weighted by 1/SE; spread = their weighted standard deviation about it; range "
@@ -151,7 +151,11 @@ def _ate(systems: Systems, pair: Pair) -> Effect:
     point, influence = augmented_contrast(data.y, data.d, e, *pair, data.sampling, Estimand.ATE)
     df = None if data.cluster is None else float(data.cluster.max())
     return wald(
-        point, influence_std_error(influence, data.cluster), estimand=Estimand.ATE, contrast=systems.contrast.label, df=df
+        point,
+        influence_std_error(influence, data.cluster),
+        estimand=Estimand.ATE,
+        contrast=systems.contrast.label,
+        df=df,
     )
 
 
@@ -177,8 +181,8 @@ def _agreement(
     words = {"high": "hardly depends", "moderate": "depends somewhat", "low": "depends much"}[robustness]
     reach = "" if found["low"] is None else f", interval {span(found['low'], found['high'], unit)}"
     sentence = (
-        f"{systems.contrast.label}: three systems put the average effect at {with_unit(found['consensus'], unit)}{reach}, "
-        f"between {with_unit(found['smallest'], unit)} and {with_unit(found['largest'], unit)}; the range is "
+        f"{systems.contrast.label}: three systems put the average effect at {with_unit(found['consensus'], unit)}"
+        f"{reach}, between {with_unit(found['smallest'], unit)} and {with_unit(found['largest'], unit)}; the range is "
         f"{short(relative, 2)} standard deviations of the outcome, so the answer {words} on the model "
         f"(robustness {robustness})."
     )

@@ -86,7 +86,9 @@ def quantile_rows(contrast: Contrast, data: Data, predicted: Predicted) -> pd.Da
         row["sd"] = float(np.sqrt(np.average((values - mean) ** 2, weights=weight)))
         row["above_zero"] = float(np.average(values > 0, weights=weight))
         found = weighted_quantiles(values, weight, QUANTILES)
-        rows.append(row | {f"q{share * 100:02.0f}": float(value) for share, value in zip(QUANTILES, found, strict=True)})
+        rows.append(
+            row | {f"q{share * 100:02.0f}": float(value) for share, value in zip(QUANTILES, found, strict=True)}
+        )
     return pd.DataFrame(rows)
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+FINDINGS = ("counterfactual_systems", "policy_value")
+
 
 @dataclass(frozen=True)
 class Findings:

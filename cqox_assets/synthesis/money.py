@@ -12,6 +12,8 @@ _CODES = {"$": "USD", "US$": "USD", "€": "EUR", "£": "GBP", "¥": "JPY", "￥
           "A$": "AUD", "C$": "CAD", "元": "CNY", "원": "KRW", "₩": "KRW"}  # fmt: skip
 _SYMBOLS = {"USD": "US$", "EUR": "€", "GBP": "£", "JPY": "¥", "KRW": "₩"}
 
+_WHOLE = 10_000
+
 
 def currency_code(text: str | None) -> str:
     """Return the code of a currency, from its code or symbol in any writing; empty where none is stated."""
@@ -20,7 +22,7 @@ def currency_code(text: str | None) -> str:
 
 
 def amount(value: float, currency: str) -> str:
-    """Return an amount as the currency is written: `¥1,794`, `-€1,234.50`, `CHF 12.00`, thousands set apart.
+    """Return an amount as the currency is written: `¥1,794`, `-€1,234.50`, `CHF 12.00`; from 10,000 on without cents.
 
     Parameters
     ----------
@@ -30,7 +32,7 @@ def amount(value: float, currency: str) -> str:
     """
     if not math.isfinite(value):
         return "∞" if value > 0 else "-∞"
-    digits = _DECIMALS.get(currency, 2)
+    digits = _DECIMALS.get(currency, 2) if abs(value) < _WHOLE else 0
     rounded = round(value, digits)
     sign, body = "-" if rounded < 0 else "", f"{abs(rounded):,.{digits}f}"
     symbol = _SYMBOLS.get(currency)

@@ -186,9 +186,7 @@ def _tables(contrast: Contrast, estimates: Mapping[str, Outcome]) -> Iterator[tu
             yield name, own.sort_values("row", kind="stable")
 
 
-def _score(
-    data: Data, y: np.ndarray, reference: np.ndarray, compared: np.ndarray, held: pd.DataFrame
-) -> np.ndarray:
+def _score(data: Data, y: np.ndarray, reference: np.ndarray, compared: np.ndarray, held: pd.DataFrame) -> np.ndarray:
     """Return the doubly robust score of each unit's effect on y, shape (n,); where y is missing it is predicted."""
     e = held["propensity"].to_numpy().clip(CLIP, 1 - CLIP)
     known = np.isfinite(y)
