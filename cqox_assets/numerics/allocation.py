@@ -68,13 +68,15 @@ class Ranking:
         free = self.cost <= 0
         with np.errstate(over="ignore"):
             ratio = self.gain / np.where(free, 1.0, self.cost)
-        return np.asarray(np.where(free, np.sign(self.gain) * np.inf, ratio)) if free.any() else ratio
+        if not free.any():
+            return np.asarray(ratio)
+        endless = np.where(self.gain > 0, np.inf, np.where(self.gain < 0, -np.inf, 0.0))
+        return np.where(free, endless, ratio)
 
     @cached_property
     def group(self) -> np.ndarray:
         """Place of each unit's group in the order, 0 first, shape (n,)."""
-        values = np.where(np.isnan(self.priority), 0.0, self.priority)
-        return np.asarray(np.unique(-values, return_inverse=True)[1])
+        return np.asarray(np.unique(-self.priority, return_inverse=True)[1])
 
     @cached_property
     def _sums(self) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cqox_assets.numerics.crossfit import EmptyFoldError
 from cqox_assets.numerics.ridge import fits_without_folds
 
 MOST_PRODUCTS_OF = 16
@@ -117,6 +118,11 @@ def crossfit_polynomials(
     degree : int
         2, or 1 for linear fits alone, which are then given as `quadratic` as well.
 
+    Raises
+    ------
+    EmptyFoldError
+        If the rows of a target lie in one fold.
+
     Notes
     -----
     One pass collects the moments of each fold; a fold's fit uses the total less its own. Ridge penalises each column by
@@ -125,6 +131,7 @@ def crossfit_polynomials(
     """
     if degree == 1:
         rows = replace(rows, basis=replace(rows.basis, pairs=rows.basis.pairs[:0]))
+    _check(rows, targets)
     folds, q = int(rows.fold.max()) + 1, rows.basis.main + len(rows.basis.pairs)
     moments = [_Moments.empty(folds, q) for _ in targets]
     scales = [_scale(y, used) for y, used in targets]
@@ -144,6 +151,16 @@ def crossfit_polynomials(
     for t, (y, used) in enumerate(targets):
         quadratic[:, t] = np.clip(quadratic[:, t], y[used].min(), y[used].max())
     return PolynomialFits(linear, quadratic, tuple(penalty for _, penalty in bent))
+
+
+def _check(rows: Fold, targets: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
+    for _, used in targets:
+        counted = np.bincount(rows.fold, weights=used & (rows.weight > 0), minlength=int(rows.fold.max()) + 1)
+        if counted.sum() - counted.max() < 2:
+            raise EmptyFoldError(
+                "all rows of an arm lie in one fold, as where it has one cluster, so nothing predicts them; deliver "
+                "more rows or clusters of that arm"
+            )
 
 
 def _scale(y: np.ndarray, used: np.ndarray) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from cqox_assets.numerics.boosting import bin_covariates
+from cqox_assets.numerics.crossfit import EmptyFoldError
 from cqox_assets.numerics.threads import threads_for
 
 TREES = 50
@@ -61,17 +62,18 @@ def _by_content(
     x: np.ndarray, y: np.ndarray, used: np.ndarray, fold: np.ndarray, weight: np.ndarray | None, seed: int
 ) -> np.ndarray:
     counted = used if weight is None else used & (weight > 0)
-    mean = float(np.average(y[counted], weights=None if weight is None else weight[counted]))
-    result = np.full(len(y), mean)
-    if x.shape[1] == 0 or np.ptp(y[counted]) == 0:
-        return result
-    bins, scale = bin_covariates(x), float(y[counted].std())
+    result, bins = np.empty(len(y)), bin_covariates(x) if x.shape[1] else None
     for k in range(int(fold.max()) + 1):
         train, inside = np.flatnonzero(counted & (fold != k)), np.flatnonzero(fold == k)
+        if not len(train):
+            raise EmptyFoldError(f"fold {k + 1} leaves no rows to learn from; deliver more rows of the smaller arm")
         train = train[:: max(1, -(-len(train) // MOST_ROWS))]
-        if len(train) < 2 * ROWS_PER_LEAF or not len(inside):
+        held = None if weight is None else weight[train]
+        mean, scale = float(np.average(y[train], weights=held)), float(y[train].std())
+        result[inside] = mean
+        if bins is None or scale == 0 or len(train) < 2 * ROWS_PER_LEAF:
             continue
-        booster = _grow(bins, (y - mean) / scale, train, None if weight is None else weight[train], seed)
+        booster = _grow(bins, (y - mean) / scale, train, held, seed)
         for start in range(0, len(inside), _BLOCK):
             rows = inside[start : start + _BLOCK]
             result[rows] = booster.predict(x[rows], num_threads=1) * scale + mean

@@ -102,8 +102,8 @@ def fairness_tables(case: Case, study: Study) -> tuple[pd.DataFrame, pd.DataFram
 
     The first has one row per group: `by`, `group`, `rows`, `share`, `treated_share`, `benefit` (mean benefit per person
     of the group, treated or not, from doubly robust scores) with `low` and `high`, and `benefit_if_treated`. The second
-    has one row per column and measure (`treated share`, `benefit`): `most`, `least`, `gap` and its interval, which holds for
-    all pairs of groups at once; that of the share has none, because the policy decides it.
+    has one row per column and measure (`treated share`, `benefit`): `most`, `least`, `gap` and its interval, which
+    holds for all pairs of groups at once; that of the share has none, because the policy decides it.
     """
     treated = case.evaluation.ranking.treated(case.chosen)
     groups, gaps = [], []
@@ -135,7 +135,8 @@ def _gaps(case: Case, held: dict[str, tuple[float, float, np.ndarray]]) -> Itera
     gap = shares[most] - shares[least]
     yield {"measure": "treated share", "most": most, "least": least, "gap": gap, "low": None, "high": None}
     most, least = max(benefits, key=benefits.__getitem__), min(benefits, key=benefits.__getitem__)
+    gap = benefits[most] - benefits[least]
     error = influence_std_error(held[most][2] - held[least][2], case.gains.data.cluster)
     pairs = len(list(combinations(held, 2)))
-    low, high = case.interval(gap := benefits[most] - benefits[least], error, 1 - (1 - case.level) / pairs)
+    low, high = case.interval(float(gap), error, 1 - (1 - case.level) / pairs)
     yield {"measure": "benefit", "most": most, "least": least, "gap": gap, "low": low, "high": high}

@@ -92,7 +92,8 @@ def curve_table(case: Case) -> pd.DataFrame:
     for share in SHARES:
         cut = case.evaluation.ranking.at_share(share)
         predicted = case.evaluation.ranking.predicted(cut)
-        rows.append({"contrast": case.label, **case.totals(case.evaluation.of(cut)), "predicted": predicted})
+        found = {**case.totals(case.evaluation.of(cut)), "share": share}
+        rows.append({"contrast": case.label, **found, "predicted": predicted})
     return pd.DataFrame(rows)
 
 

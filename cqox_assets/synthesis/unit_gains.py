@@ -178,6 +178,8 @@ def _tables(contrast: Contrast, estimates: Mapping[str, Outcome]) -> Iterator[tu
     for name, answer in estimates.items():
         if not isinstance(answer, EffectEstimate) or "unit_effects" not in answer.tables:
             continue
+        if not dict(answer.provenance.get("params", {})).get("cross_fit", True):
+            continue  # effects predicted from the unit's own outcome would flatter whoever they choose
         table = answer.tables["unit_effects"]
         if not set(table.columns) >= _NEEDED:
             continue
