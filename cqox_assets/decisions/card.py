@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 NOT_COMPUTED: Mapping[str, str] = {
     "counterfactual": "no counterfactual system was computed for this study",
-    "policy": "no value of a policy was computed for this study",
     "critique": "no review of this analysis exists",
 }
 Answer = SensitivityResult | Refusal | Failure
@@ -106,7 +105,8 @@ def build_card(parts: CardParts) -> dict[str, Any]:
     verdict, missing = parts.verdict.to_json(), {}
     for name, reason in NOT_COMPUTED.items():
         if getattr(parts, name) is None:
-            missing[name] = parts.absent.get(name, reason)
+            missing[name] = reason
+    missing |= parts.absent
     drawn = {name: item for name, item in parts.figures.items() if item.get("files")}
     card = {
         "schema_version": SCHEMA_VERSION,

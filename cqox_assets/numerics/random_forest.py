@@ -8,7 +8,7 @@ from cqox_assets.numerics.boosting import bin_covariates
 from cqox_assets.numerics.crossfit import EmptyFoldError
 from cqox_assets.numerics.threads import threads_for
 
-TREES = 50
+TREES = 40
 ROWS_PER_LEAF = 10
 MOST_ROWS = 50_000
 _BLOCK = 100_000
