@@ -93,6 +93,20 @@ def test_fit_says_which_system_suits_the_data():
     assert straight[("linear", "both")] == max(straight[(system, "both")] for system in SYSTEMS)
 
 
+def test_the_consensus_follows_the_system_that_predicts_best():
+    study = curved()
+    result = counterfactual_systems(study, shared_nuisance(study))
+    weights = (
+        result.tables["parameters"].query("parameter == 'weight in the consensus, yes'").set_index("system")["value"]
+    )
+    assert weights.sum() == pytest.approx(1)
+    assert weights["nonlinear"] > 0.9
+    ates = result.tables["ates"].set_index("system")
+    consensus = result.content["consensus"][0]
+    assert abs(consensus["consensus"] - ates.loc["nonlinear", "ate"]) < 0.02
+    assert consensus["std_error"] < 0.3 * ates.loc["linear", "std_error"]
+
+
 def test_fit_numbers_are_those_of_the_predictions():
     result = found("confounded_smooth")
     units, fit = result.tables["unit_counterfactuals"], result.tables["fit"].set_index(["system", "arm"])
@@ -143,13 +157,11 @@ def test_the_class_follows_the_range_in_standard_deviations(width, expected):
     data = module.Data.of(study)
     data = replace(data, y=(data.y - data.y.mean()) / data.y.std() * 7.0)
     systems = module.Systems(contrast, data, {}, ())
-    effects = {
-        name: module.Effect("ATE", "treated - control", 1 + 7.0 * value, 0.1)
-        for name, value in (("linear", 0.0), ("nonlinear", width / 2), ("machine_learned", width))
-    }
-    told = module._agreement(systems, effects, [{"plug_in": 1.0}, {"plug_in": 1.7}], "")
+    rows = [{"ate": 1 + 7.0 * value, "plug_in": 1 + 14.0 * value} for value in (0.0, width / 2, width)]
+    told = module._agreement(systems, module.Effect("ATE", "treated - control", 1.0, 0.1), rows, "")
     assert told["range_in_sd"] == pytest.approx(width)
-    assert told["plug_in_range_in_sd"] == pytest.approx(0.1)
+    assert told["plug_in_range_in_sd"] == pytest.approx(2 * width)
+    assert told["high"] - 1 == pytest.approx(1.96 * np.hypot(0.1, 7.0 * width), rel=1e-4)
     assert told["robustness"] == expected
     assert expected in told["sentence"]
 
@@ -157,12 +169,19 @@ def test_the_class_follows_the_range_in_standard_deviations(width, expected):
 def test_units_know_their_rows_and_systems():
     study, _, _ = drawn("three_arms")
     units = found("three_arms").tables["unit_counterfactuals"]
+    shares = found("three_arms").tables["parameters"].set_index(["contrast", "system", "parameter"])["value"]
     for label, code in (("low - none", 1), ("high - none", 2)):
         own = units[units["contrast"] == label]
         assert own["observed"].to_numpy() == pytest.approx(study.column(Role.OUTCOME)[own["row"]])
         assert set(study.column(Role.TREATMENT)[own["row"]]) == {0, code}
         effects = np.column_stack([own[f"{name}_compared"] - own[f"{name}_reference"] for name in SYSTEMS])
-        assert own["effect"].to_numpy() == pytest.approx(np.median(effects, axis=1))
+        mixed = 0.0
+        for arm, side, sign in ((label.split(" - ")[0], "compared", 1), ("none", "reference", -1)):
+            for name in SYSTEMS:
+                mixed = (
+                    mixed + sign * shares.loc[(label, name, f"weight in the consensus, {arm}")] * own[f"{name}_{side}"]
+                )
+        assert own["effect"].to_numpy() == pytest.approx(mixed.to_numpy())
         assert own["effect_low"].to_numpy() == pytest.approx(effects.min(axis=1))
 
 
