@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -304,7 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="markdown file of the table")
     options = parser.parse_args(arguments)
     methods: dict[str, Callable[[Replication], Answer]] = {
-        method: lambda case, name=method.removeprefix("CQOx "): own(name, case) for method in _COUNTERPARTS
+        method: partial(own, method.removeprefix("CQOx ")) for method in _COUNTERPARTS
     } | peers()
     rows = json.loads(options.json.read_text(encoding="utf-8")) if options.json and options.json.is_file() else []
     done = {(row["benchmark"], row["replication"], row["method"]) for row in rows}
