@@ -13,6 +13,8 @@ CONFIRM = 4
 _BIAS_SIGMAS = 2.0
 _SIZE = (0.035, 0.065)
 _WARNED = 0.8
+# A refusal is an answer; a few draws on which a data-driven choice of model leaves no such effect are shown, not judged.
+_UNANSWERED = 0.01
 # Imbalance before any adjustment is what adjustment is for: it never counts as the diagnostic that warned.
 _INFORMS = {"raw_smd"}
 
@@ -149,7 +151,7 @@ def misses(found: Performance, spec: EstimatorSpec, sigmas: float = 0.0) -> list
     low, high = (_SIZE[0] if most < 1 else 0.0, _SIZE[1]) if usual else (1 - most, 1 - least)
     noise = sigmas * math.sqrt(LEVEL * (1 - LEVEL) / found.answered)
     wrong = []
-    if found.answered < found.draws:
+    if found.answered < (1 - _UNANSWERED) * found.draws:
         wrong.append(f"{found.draws - found.answered} of {found.draws} draws have no interval")
     allowed = largest + max(_BIAS_SIGMAS, sigmas) / math.sqrt(found.answered)
     if abs(found.bias) > allowed * found.spread:
