@@ -13,7 +13,7 @@ CONFIRM = 4
 _BIAS_SIGMAS = 2.0
 _SIZE = (0.035, 0.065)
 _WARNED = 0.8
-# A refusal is an answer; a few draws on which a data-driven choice of model leaves no such effect are shown, not judged.
+# A refusal is an answer; a few draws where the chosen model has no such effect are shown, not judged.
 _UNANSWERED = 0.01
 # Imbalance before any adjustment is what adjustment is for: it never counts as the diagnostic that warned.
 _INFORMS = {"raw_smd"}
