@@ -1,24 +1,32 @@
 """The evidence of a decision: target, guardrails and quality, gathered from results into plain values."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from cqox_assets.catalog import load_sensitivities
-from cqox_assets.declaration import Declaration
+from cqox_assets.decisions.language import Said, entry, say, term
+from cqox_assets.declaration import Declaration, Money
 from cqox_assets.measures import MEASURES
 from cqox_assets.result import EffectEstimate, Failure, Outcome, Refusal, SensitivityResult
 from cqox_assets.study import Role, Study
 from cqox_assets.synthesis.effect_summary import EffectGroup, EffectSummary
 from cqox_assets.synthesis.guardrails import GuardrailEffect, rails_of
-from cqox_assets.wording import short_unit
+from cqox_assets.wording import short, short_unit
 
+_MOVED = re.compile(r"No estimator answered for the (\S+); the decision rests on the \S+ instead\.")
 _WHOLE_STUDY = frozenset({"study", "data", "nuisance", "data_diagnostics", "nuisance_models"})
 # Without one of these an observational study compares its groups as they are.
 _MAKES_COMPARABLE = (
     Role.COVARIATES, Role.PROPENSITY, Role.STRATUM, Role.PAIR, Role.INSTRUMENTS, Role.RUNNING_VARIABLE, Role.COHORT,
     Role.TREATMENT_PROXY,
 )  # fmt: skip
+
+
+def measure_title(name: str) -> str:
+    """Return a measure's English title, or its name in words."""
+    return MEASURES[name].title if name in MEASURES else name.replace("_", " ")
 
 
 @dataclass(frozen=True)
@@ -58,7 +66,7 @@ class Gate:
     @property
     def title(self) -> str:
         """The measure's title, or its name."""
-        return MEASURES[self.name].title if self.name in MEASURES else self.name.replace("_", " ")
+        return entry("measures", self.name, measure_title(self.name))
 
 
 @dataclass(frozen=True)
@@ -150,10 +158,10 @@ def gather(
         minimum_effect=minimum,
         unit=short_unit(declared),
         critique=critique,
-        counts=summary.counts,
+        counts=_counts(summary),
         preferred=summary.preferred,
         failures=tuple(summary.failed),
-        notices=(*summary.notices, *said, *_direction_notice(declared)),
+        notices=(*_estimand_notice(summary), *said, *_direction_notice(declared), *_open_ends(targets)),
         unadjusted=declared.design in (None, "observational")
         and not any(study.has(role) for role in _MAKES_COMPARABLE),
     )
@@ -264,16 +272,57 @@ def _informs(name: str, estimand: str) -> bool:
 
 def _minimum_effect(declared: Declaration) -> tuple[float, tuple[str, ...]]:
     """Return how large the effect must be to pay, and what was assumed when nobody said so."""
-    if declared.minimum_effect is not None:
-        return abs(declared.minimum_effect), ()
     money = declared.money
-    if money.cost_per_treatment is not None and money.value_per_unit:
+    if declared.minimum_effect is not None:
+        return abs(declared.minimum_effect), _money_notice(money)
+    if money.cost_per_treatment and money.value_per_unit:
         pays = money.cost_per_treatment / abs(money.value_per_unit)
-        return pays, (f"The minimum effect is the break-even of the declared money: {pays:g} per treated unit.",)
-    return 0.0, ("No minimum effect was declared, so any effect in the good direction counts: minimum_effect is 0.",)
+        return pays, (say("break_even", pays=short(pays)),)
+    return 0.0, (*_money_notice(money), say("no_minimum"))
+
+
+def _money_notice(money: Money) -> tuple[str, ...]:
+    """Say which settings of money are missing or zero, and what that means for the effect that pays."""
+    value, cost = money.value_per_unit, money.cost_per_treatment
+    if value and cost:
+        return ()
+    if value is None:
+        return (say("no_money" if cost is None else "no_value"),)
+    if value == 0:
+        return (say("zero_value"),)
+    return (say("zero_cost" if cost == 0 else "no_cost"),)
 
 
 def _direction_notice(declared: Declaration) -> tuple[str, ...]:
-    if declared.direction is not None:
-        return ()
-    return ("No direction was declared; a higher outcome is taken to be better.",)
+    return () if declared.direction is not None else (say("no_direction"),)
+
+
+def _estimand_notice(summary: EffectSummary) -> tuple[str, ...]:
+    """Return the summary's notices; the one that says another estimand decides knows itself in every language."""
+    found = term("estimand", summary.preferred)
+    return tuple(
+        say("other_estimand", wanted=term("estimand", moved[1]), found=found)
+        if (moved := _MOVED.match(notice))
+        else notice
+        for notice in summary.notices
+    )
+
+
+def _open_ends(targets: Sequence[EffectGroup]) -> tuple[str, ...]:
+    """Say where an answer has an interval that is open on both sides."""
+    return tuple(
+        say("no_bound", contrast=group.contrast)
+        for group in targets
+        if group.low is None and group.high is None and group.std_error is None
+    )
+
+
+def _counts(summary: EffectSummary) -> Said:
+    why = "; ".join(f"{name}: {reason}" for name, reason in summary.refused.items())
+    return say(
+        "counts",
+        estimated=len(summary.estimated),
+        refused=len(summary.refused),
+        failed=len(summary.failed),
+        why=say("counts_why", why=why) if why else "",
+    )
