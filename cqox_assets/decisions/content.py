@@ -8,7 +8,7 @@ from cqox_assets.decisions import document as doc
 from cqox_assets.decisions.document import Block, Section, Speaker, number
 from cqox_assets.decisions.generic import section_of
 from cqox_assets.decisions.grounds import data_section, figure_section, gate_section, origin_section, sensitivity_section
-from cqox_assets.decisions.language import between, entry, listing, say, term
+from cqox_assets.decisions.language import between, entry, known, listing, say, term
 from cqox_assets.wording import short, with_unit
 
 # Results of other stages that a card may hold; shown when they are there, whatever their parts are.
@@ -221,7 +221,10 @@ def _refused(card: Mapping[str, Any], speak: Speaker) -> list[Block]:
     blocks: list[Block] = []
     if card["refusals"]:
         head = [speak("estimator"), speak("why_refused"), speak("what_to_do")]
-        rows = [(title_of(row["estimator"], speak), row["reason"], row["remedy"]) for row in card["refusals"]]
+        rows = [
+            (title_of(row["estimator"], speak), *(speak.said(known(row[key])) for key in ("reason", "remedy")))
+            for row in card["refusals"]
+        ]
         blocks += [doc.heading(speak("refused", count=len(rows))), *doc.grid(head, rows)]
     if card["failures"]:
         blocks.append(doc.heading(speak("failed", count=len(card["failures"]))))

@@ -100,6 +100,7 @@ class Evidence:
     unit: str = ""
     critique: str | None = None
     counts: str = ""
+    tally: str = ""
     preferred: str = "ATE"
     failures: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
@@ -158,7 +159,8 @@ def gather(
         minimum_effect=minimum,
         unit=short_unit(declared),
         critique=critique,
-        counts=_counts(summary),
+        counts=_counts(summary, why=True),
+        tally=_counts(summary, why=False),
         preferred=summary.preferred,
         failures=tuple(summary.failed),
         notices=(*_estimand_notice(summary), *said, *_direction_notice(declared), *_open_ends(targets)),
@@ -317,12 +319,13 @@ def _open_ends(targets: Sequence[EffectGroup]) -> tuple[str, ...]:
     )
 
 
-def _counts(summary: EffectSummary) -> Said:
-    why = "; ".join(f"{name}: {reason}" for name, reason in summary.refused.items())
+def _counts(summary: EffectSummary, *, why: bool) -> Said:
+    """Say how many estimators answered and, if asked, why each of the others did not."""
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in summary.refused.items()) if why else ""
     return say(
         "counts",
         estimated=len(summary.estimated),
         refused=len(summary.refused),
         failed=len(summary.failed),
-        why=say("counts_why", why=why) if why else "",
+        why=say("counts_why", why=reasons) if reasons else "",
     )

@@ -1,13 +1,15 @@
 """What a card rests on, section by section: gates, sensitivity, figures, data and origin."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cqox_assets.decisions import document as doc
 from cqox_assets.decisions.document import Block, Section, Speaker, number
-from cqox_assets.decisions.language import entry, term
+from cqox_assets.decisions.language import entry, known, term
 
+_RANK = {"pass": 0, "not_run": 1, "warn": 2, "fail": 3}
 _MARKS = {"pass": "✓", "warn": "▲", "fail": "✗", "not_run": "○"}
 
 
@@ -18,11 +20,12 @@ def status_cell(status: str, speak: Speaker) -> dict[str, str]:
 
 
 def gate_section(card: Mapping[str, Any], speak: Speaker) -> Section:
-    """Return the gates: those that need attention open, those that pass folded."""
-    attention = [gate for gate in card["gates"] if gate["status"] in ("fail", "warn", "not_run")]
-    passed = [gate for gate in card["gates"] if gate["status"] == "pass"]
-    counts = {"passed": len(passed), "all": len(card["gates"]), "attention": len(attention)}
-    key = "gates_none" if not card["gates"] else "gates_attention" if attention else "gates_pass"
+    """Return the gates: those that need attention open, those that pass folded; sensitivity has its own section."""
+    judged = [gate for gate in card["gates"] if not str(gate["name"]).startswith("sensitivity:")]
+    attention = [gate for gate in judged if gate["status"] in ("fail", "warn", "not_run")]
+    passed = [gate for gate in judged if gate["status"] == "pass"]
+    counts = {"passed": len(passed), "all": len(judged), "attention": len(attention)}
+    key = "gates_none" if not judged else "gates_attention" if attention else "gates_pass"
     blocks = [doc.text(speak(key, **counts)), *_gate_table(attention, speak)]
     blocks += doc.fold(speak("gates_that_pass", count=len(passed)), _gate_table(passed, speak))
     return Section("gates", speak("gates"), blocks)
@@ -71,17 +74,23 @@ def _gate_words(gate: Mapping[str, Any], speak: Speaker) -> dict[str, str]:
 
 def sensitivity_section(card: Mapping[str, Any], speak: Speaker) -> Section:
     """Return what would overturn the answer, and the assumptions that it rests on."""
-    rows = [_sensitivity_row(row, speak) for row in card["sensitivity"]]
     head = [speak(key) for key in ("status", "question", "value", "answer")]
+    asked = list(dict.fromkeys(row["name"] for row in card["sensitivity"]))
+    rows = [_question_row([row for row in card["sensitivity"] if row["name"] == name], speak) for name in asked]
     blocks = doc.grid(head, rows, right=(2,)) or [doc.text(speak("no_sensitivity"))]
+    if len(card["sensitivity"]) > len(rows):
+        every = [_sensitivity_row(row, speak) for row in card["sensitivity"]]
+        blocks += doc.fold(speak("all_answers", count=len(every)), doc.grid(head, every, right=(2,)))
     ledger = [
         (
             {"text": speak.said(term("state", row["state"])), "status": row["state"]},
             {
                 "text": speak.said(entry("assumptions", row["name"], row["statement"])),
-                "note": speak.listed([entry("estimators", name, name.replace("_", " ")) for name in row["estimators"]]),
+                "note": speak.listed(
+                    [entry("estimators", name, name.replace("_", " ")) for name in row["estimators"]], 4
+                ),
             },
-            row["evidence"],
+            speak.said(known(row["evidence"])),
         )
         for row in card["synthesis"]["ledger"]
     ]
@@ -89,6 +98,18 @@ def sensitivity_section(card: Mapping[str, Any], speak: Speaker) -> Section:
         head = [speak(key) for key in ("state", "assumption", "evidence")]
         blocks += [doc.heading(speak("rests_on")), *doc.grid(head, ledger)]
     return Section("sensitivity", speak("sensitivity"), blocks)
+
+
+def _question_row(rows: list[Mapping[str, Any]], speak: Speaker) -> list[Any]:
+    """Return the answer that the rule weighs, the upper median of all that were asked, and how the others came out."""
+    answers = [row for row in rows if row["kind"] == "sensitivity"] or rows
+    ranked = sorted(answers, key=lambda row: _RANK.get(row["status"], 1))
+    shown = _sensitivity_row(ranked[len(ranked) // 2], speak)
+    if len(answers) > 1:
+        counts = Counter(row["status"] for row in answers)
+        said = [f"{speak.said(term('status', status))} {counts[status]}" for status in _RANK if counts[status]]
+        shown[1] = {**shown[1], "note": f"{shown[1]['note']}; {', '.join(said)}"}
+    return shown
 
 
 def _sensitivity_row(row: Mapping[str, Any], speak: Speaker) -> list[Any]:
@@ -100,8 +121,12 @@ def _sensitivity_row(row: Mapping[str, Any], speak: Speaker) -> list[Any]:
         said = {"text": f"{row['meaning']} {row['advice']}", "note": row["unit"]}
         return [status, named, number(row["value"], 3), said]
     if row["kind"] == "refusal":
-        return [status, named, "–", f"{row['reason']}; {row['remedy']}"]
+        return [status, named, "–", _two(speak.said(known(row["reason"])), speak.said(known(row["remedy"])), speak)]
     return [status, named, "–", {"code": row["exception"]}]
+
+
+def _two(reason: str, remedy: str, speak: Speaker) -> str:
+    return f"{reason}。{remedy}" if speak.language == "ja" else f"{reason}; {remedy}"
 
 
 def figure_section(card: Mapping[str, Any], speak: Speaker) -> Section:
@@ -128,7 +153,7 @@ def data_section(card: Mapping[str, Any], speak: Speaker) -> Section:
         for place, (arm, rows) in enumerate(study["per_arm"].items())
     ]
     found += [
-        (speak("left_out", reason=reason.replace("_", " ")), speak("rows_count", value=rows))
+        (speak("left_out", reason=known(reason.replace("_", " "))), speak("rows_count", value=rows))
         for reason, rows in study["dropped"].items()
     ]
     if study["unit_of_outcome"]:
@@ -144,7 +169,7 @@ def data_section(card: Mapping[str, Any], speak: Speaker) -> Section:
         if columns
     ]
     head = [speak(key) for key in ("role", "columns", "sureness")]
-    blocks = [*doc.facts(found), *doc.grid(head, rows, right=(2,)), *map(doc.notice, study["notices"])]
+    blocks = [*doc.facts(found), *doc.grid(head, rows, right=(2,)), *(doc.notice(speak.said(known(item))) for item in study["notices"])]
     return Section("data", speak("the_data"), blocks)
 
 
@@ -158,9 +183,10 @@ def origin_section(card: Mapping[str, Any], speak: Speaker) -> Section:
         blocks.append(doc.text(speak("not_declared")))
     names = {key: speak(key) if key in ("counterfactual", "critique") else key for key in card["not_computed"]}
     for key, reason in card["not_computed"].items():
-        blocks.append(doc.text(speak("not_computed", name=names[key], reason=reason), quiet=True))
+        blocks.append(doc.text(speak("not_computed", name=names[key], reason=known(reason)), quiet=True))
     estimand = term("estimand", card["plan"]["estimand"])
-    blocks.append(doc.text(speak("plan_rests", estimand=estimand, reason=card["plan"]["estimand_reason"]), quiet=True))
+    reason = known(card["plan"]["estimand_reason"])
+    blocks.append(doc.text(speak("plan_rests", estimand=estimand, reason=reason), quiet=True))
     told = [(speak.said(term("fact", key)), plain(value)) for key, value in card["provenance"].items() if value]
     blocks += doc.grid((), [(speak("fingerprint"), {"code": card["study"]["fingerprint"]}), *told])
     if speak("english_parts"):

@@ -1,11 +1,13 @@
 """The languages of a card: one table of words and sentences, and text that knows itself in every language."""
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from cqox_assets.errors import CatalogError
+from cqox_assets.measures import MEASURES
 from cqox_assets.wording import listed, span
 
 DEFAULT = "en"
@@ -37,7 +39,7 @@ class Said(str):
 
 @cache
 def table() -> Mapping[str, Any]:
-    """Return the table of words: `fixed`, `sentences` and `terms` in every language, `catalogue` in all but English."""
+    """Return the table of words: `fixed`, `sentences` and `terms` in every language; the rest in all but English."""
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -101,6 +103,38 @@ def entry(kind: str, name: str, english: str, part: str = "title") -> Said:
     found = table()["catalogue"].get(kind, {}).get(str(name), {})
     forms = found.get(part, {}) if isinstance(found, Mapping) else {}
     return Said(english, {language: forms.get(language, english) for language in LANGUAGES if language != DEFAULT})
+
+
+def known(text: str) -> Said:
+    """Return an English sentence of another stage, with its translation where the table knows its shape."""
+    for shape, forms in _shapes():
+        if (found := shape.fullmatch(text)) is not None:
+            parts = {name: _part(name, value) for name, value in found.groupdict().items()}
+            said = {name: {key: in_language(part, name) for key, part in parts.items()} for name in forms}
+            return Said(text, {language: form.format_map(said[language]) for language, form in forms.items()})
+    return Said(text, {})
+
+
+@cache
+def _shapes() -> tuple[tuple[re.Pattern[str], Mapping[str, str]], ...]:
+    return tuple(
+        (re.compile(row[DEFAULT]), {language: row[language] for language in LANGUAGES if language != DEFAULT})
+        for row in table()["patterns"]
+    )
+
+
+def _part(name: str, value: str) -> str:
+    """Return a part of a sentence: roles, kinds, estimators and measures are said in the same language."""
+    if name.startswith("role"):
+        return term("role", value)
+    if name.startswith("kind"):
+        return term("treatment_kind", value)
+    if name.startswith("estimator"):
+        return entry("estimators", value, value)
+    if name.startswith("measure"):
+        measure = next((key for key, item in MEASURES.items() if item.title == value), value)
+        return entry("measures", measure, value)
+    return value
 
 
 def lowered(text: str) -> Said:

@@ -1,6 +1,5 @@
 """The card as one self-contained page."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,8 @@ def render_html(
     from cqox_assets.decisions.content import document_of
     from cqox_assets.decisions.document import Speaker
     from cqox_assets.decisions.fonts import embedded_font
-    from cqox_assets.wording import span, with_unit
+    from cqox_assets.decisions.language import between
+    from cqox_assets.wording import with_unit
 
     document = document_of(card if figures is None else {**card, "figures": dict(figures)}, language)
     environment = jinja2.Environment(
@@ -44,7 +44,7 @@ def render_html(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(with_unit=with_unit, span=span, speak=Speaker(document.language), other=other)
-    spoken = json.dumps([vars(section) for section in document.sections], ensure_ascii=False, default=str)
-    font = embedded_font(spoken + document.title + document.recommendation + document.verdict_words)
-    return environment.get_template("card.html.j2").render(card=document, font=font)
+    environment.globals.update(
+        with_unit=with_unit, between=between, speak=Speaker(document.language), other=other, embedded=embedded_font
+    )
+    return environment.get_template("card.html.j2").render(card=document)

@@ -180,6 +180,6 @@ def _findings(evidence: Evidence, reasons: list[Reason]) -> tuple[str, ...]:
         found.append(say("gates_pass", count=len(weighing)))
     found += bad[:4]
     found += [reason.sentence for reason in reasons if reason.kind in ("guardrail", "sensitivity")][:4]
-    if evidence.counts:
-        found.append(say("full_stop", text=evidence.counts))
+    if evidence.tally:
+        found.append(say("full_stop", text=evidence.tally))
     return tuple(dict.fromkeys(found))
