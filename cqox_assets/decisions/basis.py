@@ -12,8 +12,8 @@ from cqox_assets.study import Study
 PARTS = ("data", "declaration", "thresholds", "code", "override")
 # What the declaration says about how the results are judged, rather than about how they are computed.
 _JUDGES = {
-    "minimum_effect", "direction", "guardrails", "thresholds", "severities", "money", "override", "language", "question",
-    "unit_of_outcome",
+    "minimum_effect", "direction", "guardrails", "thresholds", "severities", "money", "override", "language",
+    "question", "unit_of_outcome",
 }  # fmt: skip
 
 
@@ -53,4 +53,6 @@ def _limits(study: Study) -> dict[str, Any]:
 
 
 def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False, default=str).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False, default=str).encode()).hexdigest()[
+        :32
+    ]

@@ -7,7 +7,13 @@ from typing import Any
 from cqox_assets.decisions import document as doc
 from cqox_assets.decisions.document import Block, Section, Speaker, number
 from cqox_assets.decisions.generic import section_of
-from cqox_assets.decisions.grounds import data_section, figure_section, gate_section, origin_section, sensitivity_section
+from cqox_assets.decisions.grounds import (
+    data_section,
+    figure_section,
+    gate_section,
+    origin_section,
+    sensitivity_section,
+)
 from cqox_assets.decisions.language import between, entry, known, listing, say, term
 from cqox_assets.wording import short, with_unit
 
@@ -103,7 +109,7 @@ def question_label(group: Mapping[str, Any], speak: Speaker) -> str:
         return str(group["label"])
     scale = "" if group["scale"] == "difference" else f"（{speak.said(term('scale', group['scale']))}）"
     place = "、".join(f"{key} {value}" for key, value in group["at"].items())
-    return f"{group['contrast']}の{speak.said(term('estimand', group['estimand']))}{scale}" + (
+    return f"「{group['contrast']}」の{speak.said(term('estimand', group['estimand']))}{scale}" + (
         f"（{place}）" if place else ""
     )
 
@@ -207,13 +213,15 @@ def effect_label(effect: Mapping[str, Any], speak: Speaker) -> str:
     """Return an effect's estimand, contrast and place in words; the arm is in the contrast already."""
     place = [f"{key} {value}" for key, value in effect["at"].items() if key != "arm"]
     estimand = speak.said(term("estimand", effect["estimand"]))
-    named = f"{effect['contrast']}の{estimand}" if speak.language == "ja" else f"{estimand} of {effect['contrast']}"
+    named = f"「{effect['contrast']}」の{estimand}" if speak.language == "ja" else f"{estimand} of {effect['contrast']}"
     return ", ".join([named, *place])
 
 
 def _notices(card: Mapping[str, Any], speak: Speaker) -> list[Block]:
     return doc.bullets(
-        {"lead": title_of(row["estimator"], speak), "text": said} for row in card["estimates"] for said in row["notices"]
+        {"lead": title_of(row["estimator"], speak), "text": said}
+        for row in card["estimates"]
+        for said in row["notices"]
     )
 
 

@@ -81,7 +81,9 @@ def _table(rows: list[Mapping[str, Any]], speak: Speaker) -> list[Block]:
     right = [
         place
         for place, name in enumerate(columns)
-        if all(isinstance(row.get(name), (int, float, type(None))) and not isinstance(row.get(name), bool) for row in rows)
+        if all(
+            isinstance(row.get(name), (int, float, type(None))) and not isinstance(row.get(name), bool) for row in rows
+        )
     ]
     blocks = doc.grid([_name(name, speak) if name else "" for name in columns], shown, right)
     if len(rows) > doc.MOST_ROWS:

@@ -137,9 +137,12 @@ def figure_section(card: Mapping[str, Any], speak: Speaker) -> Section:
         if name in card["figures"]:
             question = speak.said(entry("figures", name, item["question"], "question"))
             blocks.append(
-                {"kind": "figure", "name": name, "title": title, "question": question, "file": card["figures"][name],
-                 "link": item["files"].get("svg", card["figures"][name]), "alt": item["alt"], "caption": item["caption"]}
-            )  # fmt: skip
+                {
+                    **{"kind": "figure", "name": name, "title": title, "question": question},
+                    **{"file": card["figures"][name], "link": item["files"].get("svg", card["figures"][name])},
+                    **{"alt": item["alt"], "caption": item["caption"]},
+                }
+            )
         else:
             blocks.append(doc.text(speak("not_drawn", title=title, reason=str(item["reason"]).rstrip(".")), quiet=True))
     return Section("figures", speak("figures"), blocks)
@@ -169,7 +172,11 @@ def data_section(card: Mapping[str, Any], speak: Speaker) -> Section:
         if columns
     ]
     head = [speak(key) for key in ("role", "columns", "sureness")]
-    blocks = [*doc.facts(found), *doc.grid(head, rows, right=(2,)), *(doc.notice(speak.said(known(item))) for item in study["notices"])]
+    blocks = [
+        *doc.facts(found),
+        *doc.grid(head, rows, right=(2,)),
+        *(doc.notice(speak.said(known(item))) for item in study["notices"]),
+    ]
     return Section("data", speak("the_data"), blocks)
 
 

@@ -10,8 +10,8 @@ from cqox_assets.decisions.language import between, term
 
 _ESCAPED = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
-    '"': r"\textquotedbl{}", "∞": r"$\infty$", "–": "--", "²": r"\textsuperscript{2}", "～": r"--",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", '"': r"\textquotedbl{}", "∞": r"$\infty$", "–": "--", "²": r"\textsuperscript{2}", "～": r"--",
 }  # fmt: skip
 _SPECIAL = re.compile("|".join(re.escape(mark) for mark in _ESCAPED))
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]+")
@@ -31,14 +31,19 @@ def render_latex(card: Mapping[str, Any], language: str = "en") -> str:
     """
     speak = Speaker(language)
     head = [speak(key) for key in ("estimator", "effect", "estimate", "std_error", "interval", "p_value")]
-    rows = [_row(title_of(row["estimator"], speak), effect, speak) for row in card["estimates"] for effect in row["effects"][:1]]
+    rows = [
+        _row(title_of(row["estimator"], speak), effect, speak)
+        for row in card["estimates"]
+        for effect in row["effects"][:1]
+    ]
     groups = [group for group in card["synthesis"]["groups"] if group["consensus"] is not None]
     totals = [_row(speak("consensus"), {**group, "estimate": group["consensus"]}, speak) for group in groups]
     question = _told_question(card, speak)
-    verdict = f"{speak('decision_card')}: {speak.said(term('verdict', card['verdict']))}."
-    caption = f"{speak('table_caption', question=question.rstrip('.?？'))}. {verdict}"
+    verdict = term("verdict", card["verdict"])
+    caption = speak("table_caption", question=question.rstrip("。"), verdict=verdict)
     lines = [
-        r"% needs \usepackage{booktabs}" + (r" and, for Japanese, \usepackage{luatexja}" if speak.language == "ja" else ""),
+        r"% needs \usepackage{booktabs}"
+        + (r" and, for Japanese, \usepackage{luatexja}" if speak.language == "ja" else ""),
         r"\begin{table}",
         r"  \centering",
         rf"  \caption{{{escape(caption)}}}",

@@ -3,7 +3,8 @@
 import importlib.util
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -23,9 +24,7 @@ MOST_FIGURES = 8
 _LATIN = "DejaVu Sans"
 
 
-def render_pdf(
-    card: Mapping[str, Any], language: str = "en", read: Callable[[str], bytes] | None = None, kind: str = "pdf"
-) -> bytes | list[bytes]:
+def render_pdf(card: Mapping[str, Any], language: str = "en", read: Callable[[str], bytes] | None = None) -> bytes:
     """Return the card as a PDF.
 
     Parameters
@@ -35,10 +34,8 @@ def render_pdf(
     language : str
         `en` or `ja`.
     read : callable, optional
-        Returns the bytes of a figure's file; a figure that cannot be read is left out, and so is every figure
-        without it.
-    kind : str
-        `pdf`, or `png` for the pages as pictures.
+        Returns the bytes of a figure's file; a figure that cannot be read is named instead of shown, and so is every
+        figure without it.
 
     Notes
     -----
@@ -47,13 +44,40 @@ def render_pdf(
     """
     import typst
 
+    with _laid_out(card, language, read) as (source, content):
+        made = typst.compile(
+            str(source), root=str(source.parent), format="pdf", sys_inputs={"card": content}, font_paths=_fonts()
+        )
+    return bytes(made)
+
+
+def render_pages(
+    card: Mapping[str, Any], language: str = "en", read: Callable[[str], bytes] | None = None
+) -> list[bytes]:
+    """Return the pages of the PDF as PNG, at 110 dots per inch."""
+    import typst
+
+    with _laid_out(card, language, read) as (source, content):
+        made: Any = typst.compile(
+            str(source),
+            root=str(source.parent),
+            format="png",
+            sys_inputs={"card": content},
+            font_paths=_fonts(),
+            ppi=110,
+        )
+    return list(made) if isinstance(made, list) else [made]
+
+
+@contextmanager
+def _laid_out(
+    card: Mapping[str, Any], language: str, read: Callable[[str], bytes] | None
+) -> Iterator[tuple[Path, str]]:
+    """Yield the template, in a folder with the figures, and what it shows."""
     with tempfile.TemporaryDirectory(prefix="cqox-") as folder:
         place = Path(folder)
-        content = json.dumps(_printed(card, language, place, read), ensure_ascii=False)
-        (place / "card.typ").write_bytes(TEMPLATE.read_bytes())
-        return typst.compile(
-            str(place / "card.typ"), root=folder, format=kind, sys_inputs={"card": content}, font_paths=_fonts(), ppi=110
-        )
+        (place / TEMPLATE.name).write_bytes(TEMPLATE.read_bytes())
+        yield place / TEMPLATE.name, json.dumps(_printed(card, language, place, read), ensure_ascii=False)
 
 
 @cache
@@ -63,7 +87,11 @@ def _fonts() -> "typst.Fonts":
 
     folders = [path.parent for path in [font_file()] if path is not None]
     spec = importlib.util.find_spec("matplotlib")
-    folders += [Path(place) / "mpl-data" / "fonts" / "ttf" for place in (spec.submodule_search_locations or [])] if spec else []
+    folders += (
+        [Path(place) / "mpl-data" / "fonts" / "ttf" for place in (spec.submodule_search_locations or [])]
+        if spec
+        else []
+    )
     return typst.Fonts(include_system_fonts=False, font_paths=[str(folder) for folder in folders])
 
 
@@ -103,9 +131,7 @@ def _label_forest(block: Block, speak: Speaker) -> None:
     block["ends_shown"] = [with_unit(end, unit) for end in block["ends"]]
 
 
-def _figures(
-    blocks: list[Block], speak: Speaker, folder: Path, read: Callable[[str], bytes] | None
-) -> list[Block]:
+def _figures(blocks: list[Block], speak: Speaker, folder: Path, read: Callable[[str], bytes] | None) -> list[Block]:
     """Put the first figures beside the template and name those that are left."""
     kept: list[Block] = []
     left: list[str] = []

@@ -44,7 +44,7 @@ def test_nsw_becomes_a_card_that_is_not_hold(home):
     for figure in ("ate_distribution", "covariate_balance", "propensity_overlap"):
         assert (folder / "figures" / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
         assert f"figures/{figure}." in page
-    audit = json.loads((folder / "audit.json").read_text("utf-8"))["entries"]
+    audit = [json.loads(line) for line in (folder / "audit.jsonl").read_text("utf-8").splitlines()]
     assert [entry["event"] for entry in audit] == ["declared", "decided"]
     assert audit[0]["declaration"]["design"] == "trial"
 
