@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cqox_assets.measures import MEASURES
-from cqox_assets.study import Study
+from cqox_assets.study import Role, Study
 
 PARTS = ("data", "declaration", "thresholds", "code", "override")
 # What the declaration says about how the results are judged, rather than about how they are computed.
@@ -29,7 +29,8 @@ def basis_of(study: Study, minimum_effect: float | None, provenance: Mapping[str
     """
     declared = study.declaration.model_dump(mode="json")
     computed = {key: value for key, value in declared.items() if key not in _JUDGES}
-    roles = {str(role): list(names) for role, names in sorted(study.roles.items())}
+    # Covariates become columns of dummies that depend on the data; the declaration names what they were made of.
+    roles = {str(role): list(names) for role, names in sorted(study.roles.items()) if role is not Role.COVARIATES}
     judged = {key: declared[key] for key in ("direction", "guardrails", "money")}
     revision = provenance.get("revision")
     return {

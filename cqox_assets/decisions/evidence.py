@@ -1,21 +1,19 @@
 """The evidence of a decision: target, guardrails and quality, gathered from results into plain values."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from cqox_assets.catalog import load_sensitivities
-from cqox_assets.decisions.language import Said, entry, say, term
-from cqox_assets.declaration import Declaration, Money
+from cqox_assets.decisions.language import entry
+from cqox_assets.decisions.premises import counts, direction_notice, estimand_notice, minimum_effect, open_ends
 from cqox_assets.measures import MEASURES
 from cqox_assets.result import EffectEstimate, Failure, Outcome, Refusal, SensitivityResult
 from cqox_assets.study import Role, Study
 from cqox_assets.synthesis.effect_summary import EffectGroup, EffectSummary
 from cqox_assets.synthesis.guardrails import GuardrailEffect, rails_of
-from cqox_assets.wording import short, short_unit
+from cqox_assets.wording import short_unit
 
-_MOVED = re.compile(r"No estimator answered for the (\S+); the decision rests on the \S+ instead\.")
 _WHOLE_STUDY = frozenset({"study", "data", "nuisance", "data_diagnostics", "nuisance_models"})
 # Without one of these an observational study compares its groups as they are.
 _MAKES_COMPARABLE = (
@@ -134,7 +132,7 @@ def gather(
     asked = load_sensitivities()
     titles = {name: spec.title for name, spec in asked.items()}
     informing = {name for name, spec in asked.items() if spec.informs_in_trial}
-    minimum, said = _minimum_effect(declared)
+    minimum, said = minimum_effect(declared)
     measured = {item.name for item in guardrails}
     questions = tuple(
         replace(question, title=titles.get(item.name, item.name), informs=trial and item.name in informing)
@@ -159,11 +157,11 @@ def gather(
         minimum_effect=minimum,
         unit=short_unit(declared),
         critique=critique,
-        counts=_counts(summary, why=True),
-        tally=_counts(summary, why=False),
+        counts=counts(summary, why=True),
+        tally=counts(summary, why=False),
         preferred=summary.preferred,
         failures=tuple(summary.failed),
-        notices=(*_estimand_notice(summary), *said, *_direction_notice(declared), *_open_ends(targets)),
+        notices=(*estimand_notice(summary), *said, *direction_notice(declared), *open_ends(targets)),
         unadjusted=declared.design in (None, "observational")
         and not any(study.has(role) for role in _MAKES_COMPARABLE),
     )
@@ -270,62 +268,3 @@ def _own(estimates: Mapping[str, Outcome], counted: set[str]) -> Iterable[Gate]:
 def _informs(name: str, estimand: str) -> bool:
     """Whether a gate only informs: raw imbalance is what adjustment is for; overlap weights need no overlap."""
     return name == "raw_smd" or (name == "overlap" and estimand == "ATO")
-
-
-def _minimum_effect(declared: Declaration) -> tuple[float, tuple[str, ...]]:
-    """Return how large the effect must be to pay, and what was assumed when nobody said so."""
-    money = declared.money
-    if declared.minimum_effect is not None:
-        return abs(declared.minimum_effect), _money_notice(money)
-    if money.cost_per_treatment and money.value_per_unit:
-        pays = money.cost_per_treatment / abs(money.value_per_unit)
-        return pays, (say("break_even", pays=short(pays)),)
-    return 0.0, (*_money_notice(money), say("no_minimum"))
-
-
-def _money_notice(money: Money) -> tuple[str, ...]:
-    """Say which settings of money are missing or zero, and what that means for the effect that pays."""
-    value, cost = money.value_per_unit, money.cost_per_treatment
-    if value and cost:
-        return ()
-    if value is None:
-        return (say("no_money" if cost is None else "no_value"),)
-    if value == 0:
-        return (say("zero_value"),)
-    return (say("zero_cost" if cost == 0 else "no_cost"),)
-
-
-def _direction_notice(declared: Declaration) -> tuple[str, ...]:
-    return () if declared.direction is not None else (say("no_direction"),)
-
-
-def _estimand_notice(summary: EffectSummary) -> tuple[str, ...]:
-    """Return the summary's notices; the one that says another estimand decides knows itself in every language."""
-    found = term("estimand", summary.preferred)
-    return tuple(
-        say("other_estimand", wanted=term("estimand", moved[1]), found=found)
-        if (moved := _MOVED.match(notice))
-        else notice
-        for notice in summary.notices
-    )
-
-
-def _open_ends(targets: Sequence[EffectGroup]) -> tuple[str, ...]:
-    """Say where an answer has an interval that is open on both sides."""
-    return tuple(
-        say("no_bound", contrast=group.contrast)
-        for group in targets
-        if group.low is None and group.high is None and group.std_error is None
-    )
-
-
-def _counts(summary: EffectSummary, *, why: bool) -> Said:
-    """Say how many estimators answered and, if asked, why each of the others did not."""
-    reasons = "; ".join(f"{name}: {reason}" for name, reason in summary.refused.items()) if why else ""
-    return say(
-        "counts",
-        estimated=len(summary.estimated),
-        refused=len(summary.refused),
-        failed=len(summary.failed),
-        why=say("counts_why", why=reasons) if reasons else "",
-    )
