@@ -20,6 +20,7 @@ from cqox_resources.settings import Settings
 
 CARD_KEY = dg.AssetKey(["decisions", "decision_card"])
 AUDIT_KEY = dg.AssetKey(["decisions", "audit_record"])
+NOTEBOOK_KEY = dg.AssetKey(["decisions", "analysis_notebook"])
 
 
 @dg.asset(
@@ -172,4 +173,45 @@ def _stored_record(results: Results, partition: Partition) -> dict[str, Any] | N
         return None
 
 
-ASSETS = [decision_card, audit_record]
+@dg.asset(
+    key=NOTEBOOK_KEY,
+    ins={"card": dg.AssetIn(["decisions", "decision_card"])},
+    deps=[dg.AssetDep(["gates", "gated_study"])],
+    description="An executed notebook that loads the stored study and gets the card's headline number again.",
+    code_version="1",
+    check_specs=[
+        dg.AssetCheckSpec("reproduces", asset=NOTEBOOK_KEY, description="The headline number came out again, to 1e-9.")
+    ],
+    **stage("decisions", kinds={"python", "jupyter"}),
+)
+def analysis_notebook(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], card: dict[str, Any]
+) -> dg.MaterializeResult:
+    """Write and execute the notebook of the current card."""
+    from cqox_assets.decisions.notebook import execute, make_notebook
+
+    partition = Partition.parse(context.partition_key)
+    done = execute(make_notebook(card, str(settings.warehouse)))
+    reports, path = ReportStore(settings.reports, settings.reports_url), f"{partition.path}/analysis.ipynb"
+    reports.write(path, done.content)
+    said = done.error or done.reproduced or "no estimator answered, so there is no number to reproduce"
+    return dg.MaterializeResult(
+        value={"partition": partition.key, "reproduced": done.reproduced, "error": done.error},
+        metadata={
+            "fingerprint": card["study"]["fingerprint"],
+            "notebook": dg.MetadataValue.url(reports.url(path)),
+            "said": said,
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                asset_key=NOTEBOOK_KEY,
+                check_name="reproduces",
+                passed=bool(done.reproduced),
+                severity=dg.AssetCheckSeverity.ERROR if done.error else dg.AssetCheckSeverity.WARN,
+                description=said,
+            )
+        ],
+    )
+
+
+ASSETS = [decision_card, audit_record, analysis_notebook]

@@ -101,9 +101,9 @@ def _decided(card: Mapping[str, Any], delivery: Delivery, run: RunFacts) -> dict
         "revision": card["provenance"].get("revision", ""),
         "data": [[str(source["name"]), str(source["sha256"])] for source in delivery.table.sources],
         "study": card["study"]["fingerprint"],
-        "basis": card["basis"],
+        "basis": card.get("basis", {}),
         "verdict": card["verdict"],
-        "rule_verdict": card["rule_verdict"],
+        "rule_verdict": card.get("rule_verdict", card["verdict"]),
         **told,
         **digest,
     }
