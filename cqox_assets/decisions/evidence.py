@@ -86,7 +86,11 @@ class Question:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that the rule may look at."""
+    """Everything that the rule may look at.
+
+    `unadjusted` marks an observational comparison of the groups as they are, `untested` an answer that rests on there
+    being no hidden confounder without a test of it.
+    """
 
     targets: tuple[Target, ...]
     gates: tuple[Gate, ...] = ()
@@ -103,6 +107,7 @@ class Evidence:
     failures: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     unadjusted: bool = False
+    untested: bool = False
 
 
 def gather(
@@ -164,7 +169,21 @@ def gather(
         notices=(*estimand_notice(summary), *said, *direction_notice(declared), *open_ends(targets)),
         unadjusted=declared.design in (None, "observational")
         and not any(study.has(role) for role in _MAKES_COMPARABLE),
+        untested=_untested(study, [estimates.get(name) for name in counted], questions),
     )
+
+
+def _untested(study: Study, answers: Sequence[Outcome | None], questions: Sequence[Question]) -> bool:
+    """Whether the answer rests on there being no hidden confounder alone, and nothing in the data tests that.
+
+    However large a confounder would have to be, data without an outcome that the treatment cannot have touched do not
+    show that there is none. A trial and known probabilities of treatment need no such test.
+    """
+    if study.declaration.design == "trial" or study.has(Role.PROPENSITY):
+        return False
+    assumed = [{item.name for item in answer.assumptions} for answer in answers if isinstance(answer, EffectEstimate)]
+    rests = bool(assumed) and all("unconfoundedness" in names for names in assumed)
+    return rests and not any(item.name == "placebo_outcome" for item in questions)
 
 
 def _questions(item: SensitivityResult) -> Iterable[Question]:

@@ -23,7 +23,7 @@ def quality_reasons(evidence: Evidence) -> list[Reason]:
     if evidence.unadjusted:
         found.append(Reason("quality", CANARY, say("unadjusted"), say("unadjusted_flips")))
     if evidence.failures:
-        sentence = say("failures", who=listing(evidence.failures))
+        sentence = say("failures", who=listing([entry("estimators", name, name) for name in evidence.failures]))
         found.append(Reason("quality", CANARY, sentence, say("failures_flips")))
     return found
 
@@ -47,7 +47,12 @@ def _below(gate: Gate) -> bool:
 
 
 def _who(some: list[Gate], gates: list[Gate]) -> Said:
-    return say("who", some=len(some), all=len(gates), names=listing([gate.source for gate in some], 4))
+    return say(
+        "who",
+        some=len(some),
+        all=len(gates),
+        names=listing([entry("estimators", gate.source, gate.source) for gate in some], 4),
+    )
 
 
 def _gate_reason(gate: Gate, allows: str, who: str = "") -> Reason:
@@ -123,6 +128,8 @@ def sensitivity_reasons(evidence: Evidence, contrast: str | None = None) -> list
         question = asked[len(asked) // 2]
         allows = {"fail": HOLD, "warn": CANARY, "not_run": CANARY}.get(question.status, GO)
         found.append(_sensitivity_reason(question, allows))
+    if evidence.untested:
+        found.append(Reason("sensitivity", CANARY, say("untested"), say("untested_flips")))
     return found
 
 
