@@ -62,7 +62,8 @@ from cqox_assets.decisions.replay import agree, re_estimate
 
 stored = present.estimates[{name!r}]
 again = re_estimate(present, {name!r}, refit_nuisance=False)
-assert agree(stored, again, tolerance=1e-9), f"stored {{stored.estimate!r}}, again {{again!r}}"
+found = again.estimate if hasattr(again, "estimate") else again.reason
+assert agree(stored, again, tolerance=1e-9), f"not reproduced: stored {{stored.estimate!r}}, again {{found!r}}"
 print(f"Reproduced: {name} gives {{again.estimate!r}} again; the stored number is {{stored.estimate!r}}, "
       f"the difference {{abs(again.estimate - stored.estimate):.1e}} is within 1e-9.")"""
 _SENSITIVITY = """\

@@ -19,10 +19,10 @@ def decide(evidence: Evidence) -> Verdict:
     -----
     Each finding allows GO, CANARY or HOLD at best, and the verdict is the worst of them, so that more bad news can
     never improve it. GO needs the whole interval beyond `minimum_effect` in the good direction, no gate that warns,
-    fails or could not run, guardrails shown to be safe and sensitivity that holds; where the answer rests on there being
-    no hidden confounder, that includes a placebo outcome, since no data show how strong a hidden confounder is. Failed
-    quality is HOLD however good the effect looks. With several contrasts each is judged at a level that keeps the chance of any false GO at
-    that of one (Bonferroni), and the verdict is that of the best arm.
+    fails or could not run, guardrails shown to be safe and sensitivity that holds; where the answer rests on there
+    being no hidden confounder, that includes a placebo outcome, since no other data show how strong one is. Failed
+    quality is HOLD however good the effect looks. With several contrasts each is judged at a level that keeps the
+    chance of any false GO at that of one (Bonferroni), and the verdict is that of the best arm.
     """
     arms = {target.contrast: _target_reason(target, evidence) for target in evidence.targets}
     agreement = {target.contrast: _agreement_reasons(target) for target in evidence.targets}

@@ -20,7 +20,8 @@ from tests.unit.test_card import HOSTILE, card_of, estimates_of, parsed, study_o
 
 FURTHER = {
     "critique": {"sentence": "Two axes are weak.", "verdict": "ITERATE", "rounds": [
-        {"round": 0, "remedy": None, "status": "fail", "estimate": 1.5}, {"round": 1, "remedy": "trim", "status": "pass"}]},
+        {"round": 0, "remedy": None, "status": "fail", "estimate": 1.5},
+        {"round": 1, "remedy": "trim", "status": "pass"}]},
     "counterfactual": {"systems": {"linear": {"ate": 1.0, "r2": 0.4}, "forest": {"ate": 1.2, "r2": 0.5}}, "high": True},
     "policy": {"title": "Policy", "curve": [{"share": k / 100, "net": float(k)} for k in range(60)], "fair": None},
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Cards of studies that go wrong: each says plainly what is the matter, in every language, and none invents a number."""
+"""Cards of studies that go wrong: each says plainly what is the matter, in every language; no number is invented."""
 
 import math
 
@@ -42,7 +42,8 @@ def card_of(study, estimates, sensitivity=None):
     evidence = gather(study, (), estimates, summary, sensitivity)
     verdict = override(decide(evidence), study.declaration.override)
     card = build_card(
-        CardParts(study, (), plan, estimates, sensitivity or {}, summary, verdict, minimum_effect=evidence.minimum_effect,
+        CardParts(study, (), plan, estimates, sensitivity or {}, summary, verdict,
+                  minimum_effect=evidence.minimum_effect,
                   provenance={"partition": "policy|2025-01", "code_version": "0.1.0"})
     )  # fmt: skip
     assert violations(card) == []
@@ -74,8 +75,8 @@ MONEY = {"value_per_unit": 2.0, "cost_per_treatment": 4.0, "currency": "EUR"}
         ({"money": {**MONEY, "cost_per_treatment": 0}}, CLEAR, "GO", "cost of a treatment is 0", "処置の費用が 0"),
         ({"money": {**MONEY, "value_per_unit": 0}}, CLEAR, "GO", "value of one unit of the outcome is 0", "価値が 0"),
         ({}, CLEAR, "GO", "says nothing about money", "金額については述べません"),
-        ({"money": {"value_per_unit": 1.0}}, CLEAR, "GO", "cost of a treatment is not declared", "処置の費用が宣言されて"),
-        ({"money": {"cost_per_treatment": 1.0}}, CLEAR, "GO", "value of one unit of the outcome is not declared", "価値が宣言"),
+        ({"money": {"value_per_unit": 1.0}}, CLEAR, "GO", "cost of a treatment is not declared", "費用が宣言"),
+        ({"money": {"cost_per_treatment": 1.0}}, CLEAR, "GO", "value of one unit of the outcome is not", "価値が宣言"),
         ({"money": MONEY}, CLEAR, "GO", "break-even of the declared money: 2 per treated unit", "処置1単位あたり 2"),
     ],
     ids=["no estimate", "all refused", "contradicting", "infinite intervals", "zero cost", "zero value", "no money",
