@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cqox_assets.declaration import Declaration
+from cqox_assets.declaration import NO_NUMBER_DEPENDS_ON, Declaration
 from cqox_assets.errors import MappingError
 
 
@@ -251,19 +251,28 @@ class Study:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of rows, roles, arms, side tables, declaration and limits: equal studies have equal fingerprints."""
-        digest = hashlib.sha256(_frame_hash(self.frame))
-        for name in sorted(self.tables):
-            digest.update(name.encode() + _frame_hash(self.tables[name]))
+        digest = self._rows_hash()
         facts = {
             "roles": {str(role): list(names) for role, names in sorted(self.roles.items())},
             "arms": self.arms,
-            "declaration": self.declaration.model_dump(mode="json"),
+            "declaration": self.declaration.model_dump(mode="json", exclude=NO_NUMBER_DEPENDS_ON),
             "thresholds": dict(sorted(self.thresholds.items())),
             "severities": dict(sorted(self.severities.items())),
             "domain": self.domain,
         }
         digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
         return digest.hexdigest()[:32]
+
+    @property
+    def data_fingerprint(self) -> str:
+        """Hash of the rows and side tables alone, whatever is declared about them."""
+        return self._rows_hash().hexdigest()[:32]
+
+    def _rows_hash(self) -> "hashlib._Hash":
+        digest = hashlib.sha256(_frame_hash(self.frame))
+        for name in sorted(self.tables):
+            digest.update(name.encode() + _frame_hash(self.tables[name]))
+        return digest
 
     def facts(self) -> dict[str, Any]:
         """Return everything but the rows, ready for JSON."""

@@ -1,13 +1,15 @@
-"""The decision card: everything a decision rests on, as one JSON document and one page."""
+"""The decision card: everything a decision rests on, as one JSON document."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cqox_assets.decisions.basis import basis_of
 from cqox_assets.decisions.evidence import gather
-from cqox_assets.decisions.rule import decide
+from cqox_assets.decisions.language import DEFAULT, LANGUAGES, Said, in_language, listing, say
+from cqox_assets.decisions.page import render_html as render_html
+from cqox_assets.decisions.rule import decide, override
 from cqox_assets.decisions.verdict import Verdict
 from cqox_assets.discovery.plan import MethodPlan, plan_methods
 from cqox_assets.measures import MEASURES, Diagnostic
@@ -57,6 +59,7 @@ class CardParts:
     counterfactual: Any = None
     critique: Any = None
     guardrails: Sequence[GuardrailEffect] = ()
+    minimum_effect: float | None = None
 
 
 def card_of(
@@ -75,7 +78,8 @@ def card_of(
     summary = summarise(plan, estimates, gates)
     if guardrails is None:
         guardrails = from_document(present.find("synthesis/guardrail_effects") or {"effects": []})
-    verdict = decide(gather(study, gates, estimates, summary, sensitivity, guardrails))
+    evidence = gather(study, gates, estimates, summary, sensitivity, guardrails)
+    verdict = override(decide(evidence), study.declaration.override)
     return build_card(
         CardParts(
             study=study,
@@ -89,6 +93,7 @@ def card_of(
             provenance=provenance,
             quality_score=score_quality(gates, summary, sensitivity),
             guardrails=guardrails,
+            minimum_effect=evidence.minimum_effect,
         )
     )
 
@@ -96,14 +101,15 @@ def card_of(
 def build_card(parts: CardParts) -> dict[str, Any]:
     """Return the card as plain values; no number is infinite or missing."""
     answered = {name: item for name, item in parts.estimates.items() if isinstance(item, EffectEstimate)}
-    verdict, missing = parts.verdict.to_json(), {}
+    verdict, missing, question = parts.verdict.to_json(), {}, question_of(parts.study)
     for name, reason in NOT_COMPUTED.items():
         if getattr(parts, name) is None:
             missing[name] = reason
     drawn = {name: item for name, item in parts.figures.items() if item.get("files")}
     card = {
         "schema_version": SCHEMA_VERSION,
-        "question": question_of(parts.study),
+        "question": str(question),
+        "language": parts.study.declaration.language or DEFAULT,
         "study": _study(parts.study),
         "gates": [_gate(row) for row in parts.gates],
         "estimates": [_estimate(name, answered[name]) for name in _in_order(answered, parts.plan)],
@@ -131,48 +137,16 @@ def build_card(parts: CardParts) -> dict[str, Any]:
             name: item["files"].get("png") or next(iter(item["files"].values())) for name, item in drawn.items()
         },
         "figure_details": {name: _figure(item) for name, item in parts.figures.items()},
+        "translations": {
+            language: {"question": in_language(question, language), **parts.verdict.in_language(language)}
+            for language in LANGUAGES
+            if language != DEFAULT
+        },
+        "basis": basis_of(parts.study, parts.minimum_effect, parts.provenance),
         "declaration": parts.study.declaration.model_dump(mode="json", exclude_defaults=True),
         "provenance": dict(parts.provenance),
     }
     return dict(json.loads(to_text(card)))
-
-
-def render_html(card: Mapping[str, Any], figures: Mapping[str, str] | None = None) -> str:
-    """Return the card as one self-contained page; figures are linked relative to it.
-
-    Parameters
-    ----------
-    card : mapping
-        From `build_card`.
-    figures : mapping of str to str, optional
-        Figure name to path, instead of the card's own.
-
-    Notes
-    -----
-    Every value is escaped: column names, labels and free text are the user's data.
-    """
-    import jinja2
-
-    from cqox_assets.decisions.fonts import embedded_font
-    from cqox_assets.decisions.forest import forest
-    from cqox_assets.wording import short, span, with_unit
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        number=lambda value, digits=4: "–" if value is None else short(value, digits) if abs(value) < 1e300 else "∞",
-        words=lambda text: str(text).replace("_", " "),
-    )
-    environment.globals.update(with_unit=with_unit, span=span, forest=forest(card))
-    shown = dict(card["figures"] if figures is None else figures)
-    template = environment.get_template("card.html.j2")
-    font = embedded_font(json.dumps(card, ensure_ascii=False, default=str))
-    return template.render(card=card, shown=shown, font=font)
 
 
 def question_of(study: Study) -> str:
@@ -180,9 +154,13 @@ def question_of(study: Study) -> str:
     if study.declaration.question:
         return study.declaration.question
     if not (study.has(Role.TREATMENT) and study.has(Role.OUTCOME)):
-        return "What is the effect?"
-    treatment = ", ".join(study.label(name) for name in study.names(Role.TREATMENT))
-    return f"What is the effect of {treatment} on {', '.join(study.label(name) for name in study.names(Role.OUTCOME))}?"
+        return say("unknown_question")
+    return say("implied_question", treatment=_columns(study, Role.TREATMENT), outcome=_columns(study, Role.OUTCOME))
+
+
+def _columns(study: Study, role: Role) -> Said:
+    labels = [study.label(name) for name in study.names(role)]
+    return Said(", ".join(labels), {"ja": in_language(listing(labels, 40), "ja")})
 
 
 def _study(study: Study) -> dict[str, Any]:

@@ -7,6 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from cqox_assets.decisions.basis import changed
+from cqox_assets.decisions.diff import verdict_sentence
+
 # Two rows of a history answer the same question only if they agree on all of these.
 QUESTION = ("series", "kind", "estimator", "contrast", "scale", "at")
 
@@ -32,6 +35,8 @@ HISTORY_COLUMNS: Mapping[str, str] = {
     "rows": "float64",
     "verdict": "str",
     "fingerprint": "str",
+    "previous_verdict": "str",
+    "verdict_change": "str",
     "previous_period": "str",
     "change": "float64",
     "change_std_error": "float64",
@@ -64,6 +69,7 @@ def build_history(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     DataFrame
         Columns of `HISTORY_COLUMNS`, sorted by question and period. `kind` is `estimate`, or `consensus` for the
         card's own summary. `change` is the estimate less that of the previous period which answers the same question.
+    `previous_verdict` is that of the domain's period before, and `verdict_change` says whether and why it changed.
 
     Notes
     -----
@@ -72,10 +78,64 @@ def build_history(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     hold the very same study it is missing, because nothing new was measured.
     """
     by_partition = {_partition(card): card for card in cards}
-    rows = [row for card in by_partition.values() for row in _card_rows(card)]
+    verdicts = {row["period"]: row for row in verdict_changes(by_partition.values()).to_dict("records")}
+    rows = [
+        {**row, **{name: verdicts[row["period"]][name] for name in ("previous_verdict", "verdict_change")}}
+        for card in by_partition.values()
+        for row in _card_rows(card)
+    ]
     history = _typed(rows, HISTORY_COLUMNS)
     history = history.sort_values([*QUESTION, "period"], kind="stable", ignore_index=True)
     return _with_changes(history)
+
+
+VERDICT_COLUMNS: Mapping[str, str] = {
+    name: "str" for name in ("period", "verdict", "rule_verdict", "previous_period", "previous_verdict", "changed_by",
+                             "verdict_change")
+}  # fmt: skip
+
+
+def verdict_changes(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return one row per period of one domain: its verdict, that of the period before, and what differs between them.
+
+    Parameters
+    ----------
+    cards : iterable of mapping
+        Decision cards of one domain, one per period.
+
+    Returns
+    -------
+    DataFrame
+        Columns of `VERDICT_COLUMNS`, by period. `changed_by` lists what a verdict depends on and what differs: data,
+        declaration, thresholds, code, override; `verdict_change` is a sentence.
+    """
+    ordered = sorted(cards, key=_partition)
+    rows = []
+    for place, card in enumerate(ordered):
+        before = ordered[place - 1] if place else None
+        domain, _, period = _partition(card).partition("|")
+        row = {"period": period, "verdict": _verdict(card.get("verdict")), "rule_verdict": _rule_verdict(card)}
+        if before is None:
+            row["verdict_change"] = f"{period} is the first period of {domain}, so there is nothing to compare with."
+        else:
+            parts = changed(before.get("basis") or {}, card.get("basis") or {})
+            row |= {
+                "previous_period": _partition(before).partition("|")[2],
+                "previous_verdict": _verdict(before.get("verdict")),
+                "changed_by": ", ".join(parts),
+                "verdict_change": verdict_sentence(_judged(before), _judged(card), parts),
+            }
+        rows.append(row)
+    return _typed(rows, VERDICT_COLUMNS)
+
+
+def _judged(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the sentence about a verdict reads; a card of an earlier version may have no reasons."""
+    return {**card, "verdict": _verdict(card.get("verdict")), "reasons": card.get("reasons") or ()}
+
+
+def _rule_verdict(card: Mapping[str, Any]) -> str:
+    return str(card.get("rule_verdict") or _verdict(card.get("verdict")))
 
 
 def pool(history: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:

@@ -200,6 +200,8 @@ def _filled(stated: Declaration, domain: DomainProfile | None, scale: Scale | No
     if domain is not None:
         if stated.unit_of_outcome is None and domain.unit_of_outcome is not None:
             changes["unit_of_outcome"] = domain.unit_of_outcome
+        if stated.language is None and domain.language is not None:
+            changes["language"] = domain.language
         given = {key: value for key, value in stated.money.model_dump().items() if value is not None}
         if domain.money.model_dump(exclude_none=True):
             changes["money"] = domain.money.model_copy(update=given)
