@@ -319,6 +319,14 @@ MEASURES: Mapping[str, Measure] = {
             reference="Callaway & Sant'Anna 2021, doi:10.1016/j.jeconom.2020.12.001",
         ),
         Measure(
+            "trend_breakdown", "Breakdown of parallel trends",
+            "how many times the largest step of the groups' difference before treatment its steps after treatment may "
+            "be before the robust interval reaches no effect", "above", 1,
+            meaning="A difference in trends no larger than what was seen before treatment could explain the effect.",
+            remedy="Choose units that moved alike before treatment, deliver more of them, or more earlier periods.",
+            reference="Rambachan & Roth 2023, doi:10.1093/restud/rdad018",
+        ),
+        Measure(
             "treated_clusters", "Treated clusters", "number of clusters with treated units", "above", 4,
             meaning="The standard error rests on very few treated clusters and is likely too small.",
             remedy="Use synthetic_control with its placebo test, or deliver more treated clusters.",
