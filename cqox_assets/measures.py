@@ -270,6 +270,13 @@ MEASURES: Mapping[str, Measure] = {
             reference="Rosenbaum 2002, doi:10.1007/978-1-4757-3692-2",
         ),
         Measure(
+            "specification_agreement", "Agreement of the specifications",
+            "share of the specifications of the same estimand whose estimate lies on the estimate's side of no effect",
+            "above", 0.9, meaning="Other choices of estimator, covariates or rows give an effect of the other sign.",
+            remedy="Read the specifications that differ, and decide by the subject which choice is right.",
+            reference="Simonsohn, Simmons & Nelson 2020, doi:10.1038/s41562-020-0912-z",
+        ),
+        Measure(
             "first_stage_f", "First-stage F", "effective F statistic of the instruments in the first stage", "above",
             10,
             meaning="The instruments barely move the treatment, so the usual interval cannot be trusted.",
