@@ -67,6 +67,8 @@ class Declaration(_Block):
     methods: tuple[str, ...] = ()
     params: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
     missing: Literal["impute_indicator", "drop"] | None = None
+    # Whether a remedy that the review carried out may replace the headline; by default it is only shown.
+    remedies: Literal["show", "adopt"] = "show"
 
     @field_validator("methods", mode="before")
     @classmethod
