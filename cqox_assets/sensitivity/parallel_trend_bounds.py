@@ -51,8 +51,8 @@ class _Window:
     def label(self, effect: str) -> str:
         started = self.after[self.after >= 0]
         if effect == "first" or len(started) == 1:
-            return f"event time {started[0]:g}"
-        return f"mean of event times {started[0]:g} to {started[-1]:g}"
+            return f"effect at event time {started[0]:g}"
+        return f"mean effect at event times {started[0]:g} to {started[-1]:g}"
 
 
 def run(study: Study, estimate: EffectEstimate, params: TrendParams, context: Context) -> SensitivityResult | Refusal:

@@ -25,9 +25,9 @@ _FULL = ("summary", "gates")
 _SLOW = ("heterogeneity", "resampling")  # their averages are those of aipw, and of the estimator resampled
 Answers = Mapping[str, Any]
 RULES = (
-    "REJECT: nothing could be estimated, or a check fails that no remedy on the list answers to, or still fails after "
-    "the last round. ITERATE: a remedy on the list answers to a check that warns or fails. APPROVE otherwise. "
-    "Significance, the sign and the size of the effect never ask for another round."
+    "REJECT: nothing could be estimated, a check fails that no remedy on the list answers to, or a check that fails as "
+    "declared still fails after the last round. ITERATE: a remedy on the list answers to a check that warns or fails. "
+    "APPROVE otherwise. Significance, the sign and the size of the effect never ask for another round."
 )
 
 
@@ -286,12 +286,18 @@ def _final(rounds: Sequence[Round]) -> str:
     first, last = rounds[0], rounds[-1]
     if first.verdict != ITERATE:
         return first.verdict
-    return REJECT if any(item.failing for item in last.objections) else ITERATE
+    return REJECT if _uncured(first, last) else ITERATE
+
+
+def _uncured(first: Round, last: Round) -> list[Objection]:
+    """Return what fails in both rounds; what a remedy itself made fail speaks against the remedy only."""
+    failed = {item.measure for item in first.objections if item.failing}
+    return [item for item in last.objections if item.failing and item.measure in failed]
 
 
 def _sentence(verdict: str, rounds: Sequence[Round], adopted: int) -> str:
     first, last, tried = rounds[0], rounds[-1], len(rounds) - 1
-    grave = [item for item in last.objections if item.severity == "fatal" or item.failing]
+    grave = _uncured(first, last) or [item for item in first.objections if item.severity == "fatal"]
     if verdict == APPROVE:
         concerns = sum(item.severity == "concern" for item in first.objections)
         return (

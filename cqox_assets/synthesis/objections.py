@@ -35,6 +35,8 @@ class Objection:
         Name of a remedy on the list that answers to it, or empty.
     failing : bool
         Whether a check failed, rather than warned.
+    measure : str
+        Measure of the check, or empty.
     """
 
     topic: str
@@ -42,6 +44,7 @@ class Objection:
     sentence: str
     remedy: str = ""
     failing: bool = False
+    measure: str = ""
 
 
 def gate_objections(rows: Iterable[Mapping[str, Any]], used: Sequence[str]) -> Iterator[Objection]:
@@ -73,7 +76,7 @@ def gate_objections(rows: Iterable[Mapping[str, Any]], used: Sequence[str]) -> I
         value = "" if worst.get("value") is None else f": {short(float(worst['value']), 3)}"
         meaning = str(worst.get("meaning") or (known.meaning if known else ""))
         sentence = f"{title} {'fails' if failing else 'warns'}{who}{value}. {meaning}".strip()
-        yield Objection(topic, "fatal" if failing and not name else "concern", sentence, name, failing)
+        yield Objection(topic, "fatal" if failing and not name else "concern", sentence, name, failing, measure)
 
 
 def _status(row: Mapping[str, Any]) -> str:

@@ -40,7 +40,8 @@ FORMULAS: Mapping[str, str] = {
     "the mean points of the sensitivity questions, each the mean over the counted estimates",
     "interpretability": "10 x share of what a reader needs that is there: question, unit of the outcome, direction, "
     "minimum effect or money, design, the estimand asked for, an interval",
-    "scalability": "10 x share of the estimates computed on all rows within 2 s per 10,000 rows (at least 2 s)",
+    "scalability": "10 x share of the estimates that saw all rows (used, or left out for a stated reason) within 2 s "
+    "per 10,000 rows (at least 2 s)",
     "zones": "an axis passes from 7 and warns from 4, the score from 70 and 40; the score fails with validity, and "
     "where nothing could be estimated",
 }  # fmt: skip
@@ -260,7 +261,8 @@ def _scalability(estimates: Mapping[str, Outcome], study: Study | None) -> _Axis
         if isinstance(answer, Refusal):
             continue
         seconds = float(answer.provenance.get("seconds") or 0.0)
-        whole = isinstance(answer, EffectEstimate) and answer.sample.used >= rows and seconds <= allowed
+        seen = answer.sample.used + sum(answer.sample.dropped.values()) if isinstance(answer, EffectEstimate) else 0
+        whole = seen >= rows and seconds <= allowed
         points.append(float(whole))
         evidence.append({"name": name, "value": bool(whole), "points": float(whole)})
     return _mean(points), evidence

@@ -231,7 +231,7 @@ def test_matched_panels_are_bounded_too() -> None:
         assert isinstance(estimate, EffectEstimate)
         found = cqox.sensitivity("parallel_trend_bounds", frame, roles, estimate)
         assert isinstance(found, SensitivityResult)
-        assert set(found.table["effect"]) == {"mean of event times 0 to 1", "event time 0"}
+        assert set(found.table["effect"]) == {"mean effect at event times 0 to 1", "effect at event time 0"}
 
 
 def test_without_earlier_periods_the_question_is_refused() -> None:
