@@ -109,18 +109,26 @@ def estimate_all(
     MappingError
         If a role or column is not known.
     """
-    from cqox_assets.nuisance.shared import shared_nuisance
-
     catalogue = load_estimators()
     chosen = catalogue if only is None else {spec.name: spec for spec in (entry_named(catalogue, n) for n in only)}
     asked = {entry_named(catalogue, name).name: dict(values) for name, values in (params or {}).items()}
     for name, values in asked.items():
         build_params(catalogue[name].params, values)  # a wrong parameter is said before anything runs
-    study = _study(frame, roles, tables)
-    sharing = any(spec.shares_nuisance for spec in chosen.values())
-    held = shared_nuisance(study) if sharing else None
-    context = runner_for(Context(nuisance=held if isinstance(held, Nuisance) else None))
-    return {name: run_guarded(spec, study, asked.get(name, {}), context) for name, spec in chosen.items()}
+    return estimate_study(_study(frame, roles, tables), chosen, asked)[0]
+
+
+def estimate_study(
+    study: Study, chosen: Iterable[str], params: Mapping[str, Mapping[str, Any]] | None = None
+) -> tuple[dict[str, Outcome], Nuisance | None]:
+    """Run the named estimators on a prepared study and return what they found and the nuisance models they shared."""
+    from cqox_assets.nuisance.shared import shared_nuisance
+
+    specs = {name: load_estimators()[name] for name in chosen}
+    held = shared_nuisance(study) if any(spec.shares_nuisance for spec in specs.values()) else None
+    shared = held if isinstance(held, Nuisance) else None
+    context = runner_for(Context(nuisance=shared))
+    found = {name: run_guarded(spec, study, (params or {}).get(name, {}), context) for name, spec in specs.items()}
+    return found, shared
 
 
 def sensitivity(
@@ -154,7 +162,7 @@ def sensitivity(
     held = shared_nuisance(study) if sharing else None
     shared = held if isinstance(held, Nuisance) else None
     context = runner_for(Context(nuisance=shared, budget_seconds=spec.budget_seconds))
-    return spec.run(study, estimate, values, context)
+    return spec.told(study, spec.run(study, estimate, values, context), context)
 
 
 def plan(

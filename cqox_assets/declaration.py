@@ -85,6 +85,8 @@ class Declaration(_Block):
     missing: Literal["impute_indicator", "drop"] | None = None
     override: Override | None = None
     language: Literal["en", "ja"] | None = None
+    # Whether a remedy that the review carried out may replace the headline; by default it is only shown.
+    remedies: Literal["show", "adopt"] = "show"
 
     @field_validator("methods", mode="before")
     @classmethod

@@ -15,6 +15,8 @@ from cqox_assets.result import Nuisance, Outcome
 from cqox_assets.spec import Inputs
 from cqox_assets.stored import CODECS, Answers, FigureRecord
 from cqox_assets.study import Study
+from cqox_assets.synthesis.critique import Critique
+from cqox_assets.synthesis.quality_score import QualityScore
 from cqox_resources import store
 
 _BY_KIND = {codec.kind: codec for codec in CODECS}
@@ -64,6 +66,16 @@ class Present:
     def figures(self) -> dict[str, FigureRecord]:
         """Figures, drawn or not, by name."""
         return {name: value for name, value in self._stage("figures", load_figures())}
+
+    @cached_property
+    def quality(self) -> QualityScore | None:
+        """Five-axis quality score."""
+        return self.find("synthesis/quality_score")
+
+    @cached_property
+    def critique(self) -> Critique | None:
+        """Verdict of the review, with every round."""
+        return self.find("synthesis/critique")
 
     def inputs(self) -> Inputs:
         """Return what a figure may draw from."""
@@ -133,6 +145,24 @@ class Results:
                 folders[key] = folder
         return Present(self.load("gates/gated_study", partition), fingerprint, partition, folders)
 
+    def earlier(self, key: str, partition: str) -> tuple[str, Any] | None:
+        """Return period and stored value of the latest earlier period of the same domain, or None.
+
+        Parameters
+        ----------
+        key : str
+            `stage/name`.
+        partition : str
+            `domain|period`.
+        """
+        domain, _, period = partition.partition("|")
+        folder = self._warehouse / key / domain
+        periods = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        for name in reversed([name for name in periods if name < period]):
+            if store.facts(folder / name) is not None:
+                return name, self.load(key, f"{domain}|{name}")
+        return None
+
     @staticmethod
     def _keys() -> list[str]:
         return [
@@ -144,6 +174,8 @@ class Results:
             "synthesis/effect_summary",
             "synthesis/design_gates",
             "synthesis/guardrail_effects",
+            "synthesis/quality_score",
+            "synthesis/critique",
             *(f"figures/{name}" for name in load_figures()),
             "decisions/decision_card",
         ]

@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
 
 from cqox_assets.errors import CatalogError, ContractError
-from cqox_assets.measures import Diagnostic, judge, limits_for
+from cqox_assets.measures import Diagnostic, Status, judge, limits_for
 from cqox_assets.result import (
     Assumption,
     Effect,
@@ -538,7 +538,8 @@ class SensitivitySpec:
     `applies_to` holds estimator names or estimands; empty means every estimate. `informs_in_trial`: the question is
     about unmeasured causes of the treatment, so in a declared trial its answer informs and does not hold.
     `most`: how many estimates are asked about, in the order of the method plan; None asks about all. `budget_seconds`:
-    wall time that the question may take for all of them together.
+    wall time that the question may take for all of them together. `holds` and `breaks` say in one sentence each what
+    it means for the conclusion when the answer passes, and when it does not.
     """
 
     name: str
@@ -553,6 +554,19 @@ class SensitivitySpec:
     params: type[CommonParams] = CommonParams
     cost: Literal["light", "heavy"] = "light"
     version: str = "1"
+    holds: str = ""
+    breaks: str = ""
+
+    def told(self, study: Study, answer: SensitivityResult | Refusal, context: Context) -> SensitivityResult | Refusal:
+        """Return an answer with its question, what it means, the time that it took and the time that it had."""
+        spent = {"seconds": round(time.monotonic() - context.started, 3), "budget_seconds": context.budget_seconds}
+        answer = replace(answer, provenance={**answer.provenance, **spent})
+        if isinstance(answer, Refusal):
+            return answer
+        implies = self.holds if answer.status is Status.PASS else self.breaks
+        if self.informs_in_trial and study.declaration.design == "trial":
+            implies = "Treatment was assigned at random, so no hidden cause of it is expected; this informs only."
+        return replace(answer, asked=self.question, implies=answer.implies or implies)
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,9 @@ from cqox_assets.result import (
     to_text,
 )
 from cqox_assets.study import Study
+from cqox_assets.synthesis.critique import Critique
 from cqox_assets.synthesis.effect_summary import EffectSummary
+from cqox_assets.synthesis.quality_score import QualityScore
 from cqox_resources.store import LazyFrames, Parts
 
 
@@ -198,6 +200,8 @@ CODECS: tuple[KindCodec, ...] = (
     _json_codec("method_plan", MethodPlan),
     _json_codec("gate_report", GateReport),
     _json_codec("effect_summary", EffectSummary),
+    _json_codec("quality_score", QualityScore),
+    _json_codec("critique", Critique),
     KindCodec(
         "frame", (pd.DataFrame,), lambda value: Parts("frame", {}, {"rows": value}), lambda _, frames: frames["rows"]
     ),

@@ -17,7 +17,7 @@ from cqox_assets.result import EffectEstimate, Failure, Outcome, Refusal, Sensit
 from cqox_assets.study import Role, Study
 from cqox_assets.synthesis.effect_summary import EffectSummary, summarise
 from cqox_assets.synthesis.guardrails import GuardrailEffect, from_document
-from cqox_assets.synthesis.quality_score import QualityScore, score_quality
+from cqox_assets.synthesis.quality_score import QualityScore, quality_of
 from cqox_assets.wording import short_unit
 
 if TYPE_CHECKING:
@@ -78,7 +78,12 @@ def card_of(
     summary = summarise(plan, estimates, gates)
     if guardrails is None:
         guardrails = from_document(present.find("synthesis/guardrail_effects") or {"effects": []})
-    evidence = gather(study, gates, estimates, summary, sensitivity, guardrails)
+    review, score = present.critique, present.quality or quality_of(present)
+    word = None
+    if review is not None:
+        summary, gates = review.decisive(summary, gates)
+        word = review.for_rule()
+    evidence = gather(study, gates, estimates, summary, sensitivity, guardrails, word)
     verdict = override(decide(evidence), study.declaration.override)
     return build_card(
         CardParts(
@@ -91,7 +96,8 @@ def card_of(
             verdict=verdict,
             figures={name: vars(record) for name, record in present.figures.items()},
             provenance=provenance,
-            quality_score=score_quality(gates, summary, sensitivity),
+            quality_score=score,
+            critique=None if review is None else review.for_card(),
             guardrails=guardrails,
             minimum_effect=evidence.minimum_effect,
         )

@@ -52,6 +52,13 @@ class SetInference:
                 found.append(wald(float(value), float(errors[k]), df=self.df, at=place, **facts))  # type: ignore[arg-type]
         return found
 
+    def covariance(self, parts: Contributions) -> np.ndarray:
+        """Return the covariance of the estimates of the contributions' columns, shape (k, k)."""
+        if self.by_draws:
+            return np.atleast_2d(np.cov(self.draws(parts), rowvar=False))
+        influence = parts.influence(conditional=self.se == "conditional")
+        return np.asarray(influence.T @ influence)
+
     def words(self, history: History) -> str:
         """Return the inference in words."""
         what = "clusters" if history.panel.clustered else "units"

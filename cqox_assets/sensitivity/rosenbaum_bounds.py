@@ -101,10 +101,20 @@ def _contrast(
     judged = judge("rosenbaum_gamma", value, thresholds=study.thresholds, severities=study.severities)
     status = Status.WARN if critical is None else judged.status
     meaning, advice = _sentences(study, critical, len(differences), origin, params.alpha, status)
+    both = {rule: signed_ranks(sign * differences, rule) for rule in ("keep", "drop")}
+    other = {f"value_{rule}": critical_gamma(found, params.alpha, _LARGEST) or 1.0 for rule, found in both.items()}
+    zeros = int((differences == 0).sum())
+    if zeros:
+        meaning = (
+            f"{meaning[:-1]}; with the {zeros} pairs that do not differ ranked it is {other['value_keep']:.2f}, "
+            f"without them {other['value_drop']:.2f}."
+        )
     facts = {"contrast": contrast, "status": status.value, "value": value, "meaning": meaning, "advice": advice,
-             "pairs": len(differences)}  # fmt: skip
+             "pairs": len(differences), "zeros": zeros, **other}  # fmt: skip
     return [
-        facts | {"gamma": float(gamma), "p_upper": upper_p(ranks, gamma), "p_lower": lower_p(ranks, gamma)}
+        facts
+        | {"gamma": float(gamma), "p_upper": upper_p(ranks, gamma), "p_lower": lower_p(ranks, gamma)}
+        | {f"p_upper_{rule}": upper_p(found, gamma) for rule, found in both.items()}
         for gamma in params.gammas
     ]
 
@@ -138,6 +148,8 @@ SPEC = SensitivitySpec(
     title="Rosenbaum bounds",
     question="How much hidden bias within matched pairs would explain the result away?",
     run=run,
+    holds="Only a strong hidden bias within the pairs could explain the difference away.",
+    breaks="A small hidden bias within the pairs, or chance alone, could explain the difference away.",
     applies_to=("propensity_matching",),
     informs_in_trial=True,
     reference="Rosenbaum 2002, doi:10.1007/978-1-4757-3692-2",

@@ -141,4 +141,88 @@ def _plotted(name: str, contrast: str) -> str:
     return f"effect on {name}" + (f", {contrast}" if contrast else "")
 
 
-ASSETS = [effect_summary, design_gates, guardrail_effects]
+SCORE_KEY = dg.AssetKey(["synthesis", "quality_score"])
+CRITIQUE_KEY = dg.AssetKey(["synthesis", "critique"])
+JUDGED = [
+    dg.AssetDep(["gates", "gated_study"]),
+    dg.AssetDep(["discovery", "method_plan"]),
+    dg.AssetDep(GATES_KEY),
+    *ESTIMATES,
+    *QUESTIONS,
+]
+
+
+@dg.asset(
+    key=SCORE_KEY,
+    deps=JUDGED,
+    description="How far the answer can be relied on: five axes from 0 to 10 and 0 to 100 overall, against last month.",
+    code_version="1",
+    check_specs=[dg.AssetCheckSpec("zone", asset=SCORE_KEY, description="The quality score is in its pass zone.")],
+    **STAGE,
+)
+def quality_score(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Score the analysis of the current study and compare it with the latest earlier period's."""
+    from cqox_assets.synthesis.quality_change import with_comparison
+    from cqox_assets.synthesis.quality_score import quality_of
+
+    partition, results = Partition.parse(context.partition_key), Results(settings.warehouse)
+    present = results.present(partition.key)
+    score, before = quality_of(present), results.earlier("synthesis/quality_score", partition.key)
+    if before is not None:
+        score = with_comparison(score, before[1], (before[0], partition.period))
+    return dg.MaterializeResult(
+        value=score,
+        metadata={
+            "fingerprint": present.fingerprint,
+            "axes": dg.MetadataValue.md(score.markdown()),
+            **numbers({"score": score.score, **score.axes}),
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                asset_key=SCORE_KEY,
+                check_name="zone",
+                passed=score.zone == "pass",
+                severity=dg.AssetCheckSeverity.WARN,
+                description=f"{score.zone}: {'no evidence' if score.score is None else f'{score.score:g} of 100'}",
+            )
+        ],
+    )
+
+
+@dg.asset(
+    key=CRITIQUE_KEY,
+    deps=JUDGED,
+    description="A reviewer by fixed rules: approve, iterate with remedies from a fixed list (all shown), or reject.",
+    code_version="1",
+    check_specs=[dg.AssetCheckSpec("approved", asset=CRITIQUE_KEY, description="The review approves the analysis.")],
+    **STAGE,
+)
+def critique(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Review the analysis of the current study; remedies are carried out here and shown."""
+    from cqox_assets.synthesis.critique import APPROVE, critique_of
+
+    present = Results(settings.warehouse).present(Partition.parse(context.partition_key).key)
+    found = critique_of(present)
+    return dg.MaterializeResult(
+        value=found,
+        metadata={
+            "fingerprint": present.fingerprint,
+            "verdict": found.verdict,
+            "review": dg.MetadataValue.md(found.markdown()),
+            "rounds": len(found.rounds) - 1,
+            "seconds": found.seconds,
+            "budget_seconds": found.budget_seconds,
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                asset_key=CRITIQUE_KEY,
+                check_name="approved",
+                passed=found.verdict == APPROVE,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=found.sentence,
+            )
+        ],
+    )
+
+
+ASSETS = [effect_summary, design_gates, guardrail_effects, quality_score, critique]

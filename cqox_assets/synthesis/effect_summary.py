@@ -38,6 +38,9 @@ class EffectGroup:
         Estimators shown but not counted, because the study's design contradicts what they assume.
     differing, shared : tuple of str
         Assumptions that some, or all, of the counted estimators make.
+    parting : str
+        Where the estimators do not agree closely: the assumption that parts them most, with what those who make it
+        find and what the others find.
     """
 
     estimand: str
@@ -62,6 +65,7 @@ class EffectGroup:
     set_aside: Mapping[str, str] = field(default_factory=dict)
     shared: tuple[str, ...] = ()
     differing: tuple[str, ...] = ()
+    parting: str = ""
 
     @property
     def label(self) -> str:
@@ -193,6 +197,7 @@ def _condense(
     numbers = consensus_of(list(counted.values()))
     assumed = [{item.name for item in answered[name].assumptions} for name in counted]
     shared = set.intersection(*assumed) if assumed else set()
+    parting = _parting(counted, assumed, numbers["agreement"])
     return EffectGroup(
         estimand=estimand,
         contrast=contrast,
@@ -203,7 +208,8 @@ def _condense(
         set_aside=aside,
         shared=tuple(sorted(shared)),
         differing=tuple(sorted(set().union(*assumed) - shared)),
-        sentence=_sentence(numbers, tuple(counted), aside),
+        sentence=" ".join(part for part in (_sentence(numbers, tuple(counted), aside), parting) if part),
+        parting=parting,
         **numbers,
     )
 
@@ -334,6 +340,30 @@ def _sentence(numbers: Mapping[str, Any], names: Sequence[str], aside: Mapping[s
         "" if numbers["sampling"] is None else f" against a typical standard error of {short(numbers['sampling'])}"
     )
     return f"{text}{against} (I squared {numbers['heterogeneity']:.0%}).{left_out}"
+
+
+def _parting(counted: Mapping[str, Effect], assumed: Sequence[set[str]], agreement: str) -> str:
+    """Name the assumption that parts disagreeing estimators: its makers' median is furthest from the others'."""
+    if agreement not in ("moderate", "strong_disagreement"):
+        return ""
+    values = [effect.estimate for effect in counted.values()]
+    gaps: list[tuple[float, str, float, float]] = []
+    every = {name for made in assumed for name in made}
+    for name in sorted(name for name in every if not all(name in made for made in assumed)):
+        sides = [
+            [value for value, made in zip(values, assumed, strict=True) if (name in made) is yes]
+            for yes in (True, False)
+        ]
+        with_it, without = (weighted_median(side, [1.0] * len(side)) for side in sides)
+        gaps.append((abs(with_it - without), name, with_it, without))
+    if not gaps:
+        return "They make the same assumptions, so their models or their samples part them."
+    _, name, with_it, without = max(gaps, key=lambda item: item[0])
+    makers = [estimator for estimator, made in zip(counted, assumed, strict=True) if name in made]
+    return (
+        f"The assumption that parts them most is {name.replace('_', ' ')}: {listed(makers, 4)} make it and find "
+        f"{short(with_it)}, the others {short(without)}."
+    )
 
 
 def _preferred(plan: MethodPlan, groups: Sequence[EffectGroup]) -> tuple[str, tuple[str, ...]]:

@@ -12,7 +12,9 @@ from cqox_assets.numerics.omitted_variables import (
     Coefficient,
     adjusted,
     benchmark_bound,
+    bias_of,
     fit_coefficient,
+    gains,
     robustness_of_scale,
     robustness_value,
 )
@@ -61,6 +63,54 @@ def test_cross_fitted_estimates_have_a_value_of_their_own() -> None:
     assert set(scored.table["model"]) == {"cross-fitted"}
     assert set(linear.table["model"]) == {"linear"}
     assert 0.3 < scored.value / linear.value < 3
+
+
+def test_a_benchmark_of_a_cross_fitted_estimate_is_fitted_without_the_covariate() -> None:
+    frame = confounded(effect=2.0, n=3000).assign(z=np.random.default_rng(1).standard_normal(3000))
+    roles = {**ROLES, "covariates": ["x", "z"]}
+    estimate = cqox.estimate("aipw", frame, roles)
+    assert isinstance(estimate, EffectEstimate)
+    found = cqox.sensitivity("partial_r2", frame, roles, estimate)
+    assert isinstance(found, SensitivityResult)
+    rows = found.table[found.table["strength"] > 0]
+    assert set(rows["bounds"]) == {"cross-fitted"}
+    assert "'x'" in found.meaning
+    assert "cross-fitted estimate" in found.meaning
+    assert (rows["adjusted_estimate"].diff().dropna() < 0).all()  # the stronger, the less is left
+    # x moves treatment and outcome as much as the hidden u does, so what is left is near the truth.
+    one = rows.set_index("strength").loc[1.0]
+    assert estimate.estimate > 2.3
+    assert one["adjusted_estimate"] == pytest.approx(2.0, abs=0.35)
+    assert one["high"] - one["low"] == pytest.approx(estimate.interval.high - estimate.interval.low)  # type: ignore[union-attr]
+
+
+def test_gains_are_those_of_known_models() -> None:
+    assert gains((2.0, 6.0), (3.0, 4.0)) == pytest.approx((0.5, 0.5))
+    assert gains((2.0, 4.0), (1.9, 4.1)) == (0.0, 0.0)
+    assert bias_of(3.0, 0.5, 0.5) == pytest.approx(3.0 * math.sqrt(0.5))
+    assert bias_of(3.0, 0.5, 1.0) is None
+
+
+def test_both_rules_for_pairs_without_a_difference_are_told() -> None:
+    generator = np.random.default_rng(6)
+    first = generator.standard_normal(60)
+    second = np.where(np.arange(60) % 4 == 0, first, first + 0.8 + 0.5 * generator.standard_normal(60))
+    frame = pd.DataFrame(
+        {"pair": np.repeat(np.arange(60), 2), "d": np.tile([0, 1], 60), "y": np.column_stack([first, second]).ravel(),
+         "x": generator.standard_normal(120)}
+    )  # fmt: skip
+    roles = {"outcome": "y", "treatment": "d", "covariates": ["x"], "pair": "pair"}
+    estimate = cqox.estimate("propensity_matching", frame, roles)
+    assert isinstance(estimate, EffectEstimate)
+    for rule in ("keep", "drop"):
+        found = cqox.sensitivity("rosenbaum_bounds", frame, roles, estimate, zeros=rule)
+        assert isinstance(found, SensitivityResult)
+        head = found.table.iloc[0]
+        assert head["zeros"] == 15
+        assert found.value == pytest.approx(head[f"value_{rule}"])
+        assert head["p_upper"] == pytest.approx(head[f"p_upper_{rule}"])
+        assert "15 pairs that do not differ" in found.meaning
+    assert head["value_keep"] != head["value_drop"]
 
 
 def test_the_adjusted_estimate_is_that_of_the_full_regression() -> None:
