@@ -676,7 +676,7 @@ class FigureSpec:
     def _reason(needs: Sequence[str], inputs: Inputs) -> str:
         """Say what is missing; where one estimator or question would have it, what that one said."""
         for need in needs:
-            held = inputs.estimates.get(need.partition(".")[0]) if "." in need else None
+            held: Any = inputs.estimates.get(need.partition(".")[0]) if "." in need else None
             held = held or next((item for key, item in inputs.sensitivity.items() if key.startswith(f"{need}: ")), None)
             if isinstance(held, Refusal):
                 return f"needs {_in_words(need)}, but: {held.reason}"

@@ -139,7 +139,8 @@ def run(study: Study, params: SyntheticControlParams, context: Context) -> Effec
         ],
         tables={
             "gaps": pd.DataFrame({"time": panel.periods, "observed": outcome[treated],
-                                  "synthetic": outcome[treated] - own.gap, "gap": own.gap}),
+                                  "synthetic": outcome[treated] - own.gap, "gap": own.gap,
+                                  "after": np.arange(len(panel.periods)) >= before}),
             "donor_weights": pd.DataFrame({"unit": panel.labels[donors].astype(str), "weight": own.weights}),
             "placebos": _placebos(panel, [treated, *donors[chosen]], [own, *placebos]),
             "placebo_gaps": _placebo_gaps(panel, [treated, *donors[chosen]], [own, *placebos]),

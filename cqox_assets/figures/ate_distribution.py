@@ -4,8 +4,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from cqox_assets.figures import _marks as marks
 from cqox_assets.figures import _theme as theme
 from cqox_assets.figures import _visuals as visuals
 from cqox_assets.result import Effect, EffectEstimate
@@ -43,13 +45,51 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     rows = rows_of(inputs.study, inputs.answered())
     scales = list(dict.fromkeys(rows["scale"]))
     lines = [_lines(rows[rows["scale"] == scale]) for scale in scales]
-    height = 0.9 + sum(_LINE * (len(part) + 1) + 0.45 for part in lines)
-    figure, axes = theme.panels(len(scales), 7.2, max(height, 2.2), [len(part) + 2 for part in lines])
+    draws = _draws(inputs)
+    height = 0.9 + sum(_LINE * (len(part) + 1) + 0.45 for part in lines) + (1.9 if draws is not None else 0.0)
+    ratios = [len(part) + 2 for part in lines] + ([1.6 / _LINE] if draws is not None else [])
+    figure, axes = theme.panels(len(ratios), 7.2, max(height, 2.2), ratios)
     theme.title(figure, "Effect by estimator")
-    for axis, scale, part in zip(axes, scales, lines, strict=True):
+    for axis, scale, part in zip(axes, scales, lines, strict=False):
         _panel(axis, inputs.study, scale, rows[rows["scale"] == scale], part)
     caption = _caption(inputs.study, rows)
+    if draws is not None:
+        caption += _histogram(axes[-1], inputs.study, *draws)
     return Drawing(figure, rows, caption, f"Dot plot of {len(rows)} estimates with intervals. {caption}")
+
+
+def _draws(inputs: Inputs) -> tuple[EffectEstimate, pd.DataFrame] | None:
+    """Return the bootstrap's answer and the histogram of its headline, if there is one."""
+    answer = inputs.answered().get("bootstrap")
+    if answer is None or not len(answer.tables.get("histogram", ())):
+        return None
+    table = answer.tables["histogram"]
+    first = table.iloc[0]
+    same = table["effect"] == first["effect"]
+    if "arm" in table:
+        same &= table["arm"] == first["arm"]
+    return answer, table[same]
+
+
+def _histogram(axis: Any, study: Study, answer: EffectEstimate, table: pd.DataFrame) -> str:
+    """Draw the bootstrap's draws with the interval they give; return what the caption says of them."""
+    head = answer.headline
+    colour = theme.arm_colour(study.arms, _arm(study, head))
+    edges = [*table["low"], table["high"].iloc[-1]]
+    marks.bars(axis, np.asarray(edges), table["count"], colour, 0.45)
+    axis.axvline(head.null, color=theme.INK, linewidth=1)
+    axis.axvline(head.estimate, color=colour, linewidth=2)
+    ends = [] if head.interval is None else [head.interval.low, head.interval.high]
+    for end in ends:
+        axis.axvline(end, color=colour, linewidth=1.2, linestyle=(0, (4, 3)))
+    axis.set_xlim(*visuals.window([head.estimate], [*edges, *ends], [head.null]))
+    theme.sides(axis)
+    theme.numbers(axis)
+    axis.yaxis.get_major_locator().set_params(nbins=4)
+    axis.set_ylabel("draws")
+    axis.set_xlabel(_axis_words(study, head.scale))
+    marks.heading(axis, f"Bootstrap of {head.estimand}: {head.contrast}", 80)
+    return f" Below: {int(table['count'].sum()):,} draws, {answer.inference}; dashed lines are their interval."
 
 
 def _arm(study: Study, effect: Effect) -> str:
@@ -122,6 +162,6 @@ SPEC = FigureSpec(
     question="What do all estimators say, and do those that answer the same question agree?",
     draw=draw,
     needs=("estimates",),
-    family="effects",
+    family="diagnostics",
     reference="Lewis & Clarke 2001, doi:10.1136/bmj.322.7300.1479",
 )
