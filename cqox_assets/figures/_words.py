@@ -1,6 +1,7 @@
 """Words on axes and in captions that figures share: outcomes, effects and times with their units."""
 
 from cqox_assets.figures import _theme as theme
+from cqox_assets.result import Effect
 from cqox_assets.spec import Inputs
 from cqox_assets.study import Role, Study
 from cqox_assets.wording import short_unit, with_unit
@@ -41,6 +42,11 @@ def estimator(name: str) -> str:
 def compared(study: Study) -> str:
     """Return the compared arm of a study of two arms, for colours."""
     return study.arms[1] if len(study.arms) > 1 else ""
+
+
+def arm_of(study: Study, effect: Effect) -> str:
+    """Return the compared arm that an effect is about, for colours."""
+    return str(effect.at["arm"]) if "arm" in effect.at else compared(study)
 
 
 def percent(level: float) -> str:

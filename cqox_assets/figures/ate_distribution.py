@@ -4,15 +4,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from cqox_assets.figures import _marks as marks
+from cqox_assets.figures import _bootstrap as bootstrap
 from cqox_assets.figures import _theme as theme
 from cqox_assets.figures import _visuals as visuals
-from cqox_assets.result import Effect, EffectEstimate
+from cqox_assets.figures import _words as words
+from cqox_assets.result import EffectEstimate
 from cqox_assets.spec import Drawing, FigureSpec, Inputs
-from cqox_assets.study import Role, Study
+from cqox_assets.study import Study
 from cqox_assets.wording import short_unit, span, with_unit
 
 _LINE = 0.27  # inches per row
@@ -32,7 +32,7 @@ def rows_of(study: Study, answered: Mapping[str, EffectEstimate]) -> pd.DataFram
             found.append(
                 {
                     "estimator": name, "estimand": str(effect.estimand), "contrast": effect.contrast,
-                    "arm": _arm(study, effect), "scale": effect.scale, "estimate": effect.estimate,
+                    "arm": words.arm_of(study, effect), "scale": effect.scale, "estimate": effect.estimate,
                     "low": low, "high": high,
                     "level": math.nan if effect.interval is None else effect.interval.level, "null": effect.null,
                 }
@@ -45,7 +45,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     rows = rows_of(inputs.study, inputs.answered())
     scales = list(dict.fromkeys(rows["scale"]))
     lines = [_lines(rows[rows["scale"] == scale]) for scale in scales]
-    draws = _draws(inputs)
+    draws = bootstrap.draws_of(inputs)
     height = 0.9 + sum(_LINE * (len(part) + 1) + 0.45 for part in lines) + (1.9 if draws is not None else 0.0)
     ratios = [len(part) + 2 for part in lines] + ([1.6 / _LINE] if draws is not None else [])
     figure, axes = theme.panels(len(ratios), 7.2, max(height, 2.2), ratios)
@@ -54,48 +54,8 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
         _panel(axis, inputs.study, scale, rows[rows["scale"] == scale], part)
     caption = _caption(inputs.study, rows)
     if draws is not None:
-        caption += _histogram(axes[-1], inputs.study, *draws)
+        caption += bootstrap.histogram(axes[-1], inputs.study, *draws)
     return Drawing(figure, rows, caption, f"Dot plot of {len(rows)} estimates with intervals. {caption}")
-
-
-def _draws(inputs: Inputs) -> tuple[EffectEstimate, pd.DataFrame] | None:
-    """Return the bootstrap's answer and the histogram of its headline, if there is one."""
-    answer = inputs.answered().get("bootstrap")
-    if answer is None or not len(answer.tables.get("histogram", ())):
-        return None
-    table = answer.tables["histogram"]
-    first = table.iloc[0]
-    same = table["effect"] == first["effect"]
-    if "arm" in table:
-        same &= table["arm"] == first["arm"]
-    return answer, table[same]
-
-
-def _histogram(axis: Any, study: Study, answer: EffectEstimate, table: pd.DataFrame) -> str:
-    """Draw the bootstrap's draws with the interval they give; return what the caption says of them."""
-    head = answer.headline
-    colour = theme.arm_colour(study.arms, _arm(study, head))
-    edges = [*table["low"], table["high"].iloc[-1]]
-    marks.bars(axis, np.asarray(edges), table["count"], colour, 0.45)
-    axis.axvline(head.null, color=theme.INK, linewidth=1)
-    axis.axvline(head.estimate, color=colour, linewidth=2)
-    ends = [] if head.interval is None else [head.interval.low, head.interval.high]
-    for end in ends:
-        axis.axvline(end, color=colour, linewidth=1.2, linestyle=(0, (4, 3)))
-    axis.set_xlim(*visuals.window([head.estimate], [*edges, *ends], [head.null]))
-    theme.sides(axis)
-    theme.numbers(axis)
-    axis.yaxis.get_major_locator().set_params(nbins=4)
-    axis.set_ylabel("draws")
-    axis.set_xlabel(_axis_words(study, head.scale))
-    marks.heading(axis, f"Bootstrap of {head.estimand}: {head.contrast}", 80)
-    return f" Below: {int(table['count'].sum()):,} draws, {answer.inference}; dashed lines are their interval."
-
-
-def _arm(study: Study, effect: Effect) -> str:
-    if "arm" in effect.at:
-        return str(effect.at["arm"])
-    return study.arms[1] if len(study.arms) > 1 else ""
 
 
 def _lines(rows: pd.DataFrame) -> list[tuple[str, int | None]]:
@@ -128,14 +88,7 @@ def _panel(axis: Any, study: Study, scale: str, rows: pd.DataFrame, lines: list[
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
             )  # fmt: skip
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
-    axis.set_xlabel(_axis_words(study, scale))
-
-
-def _axis_words(study: Study, scale: str) -> str:
-    outcome = study.label(study.name(Role.OUTCOME)) if len(study.names(Role.OUTCOME)) == 1 else "outcome"
-    unit = study.declaration.unit_of_outcome
-    words = "effect on" if scale == "difference" else f"{scale.replace('_', ' ')} of"
-    return f"{words} {theme.shorten(outcome, 40)}" + (f" ({unit})" if unit and scale == "difference" else "")
+    axis.set_xlabel(words.effect(study, scale))
 
 
 def _caption(study: Study, rows: pd.DataFrame) -> str:
