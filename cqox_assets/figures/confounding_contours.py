@@ -30,7 +30,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     figure, axis = theme.single(7.2, 5.2)
     theme.sides(axis)
     theme.title(figure, "What hidden confounding would leave of the estimate")
-    _contours(axis, grid, linear)
+    _contours(figure, axis, grid, linear)
     axis.plot([0], [0], "D", color=theme.INK, markersize=6, clip_on=False, zorder=6)
     if len(bounds):
         _benchmarks(axis, bounds, ends)
@@ -73,17 +73,20 @@ def _ends(linear: Coefficient, bounds: pd.DataFrame) -> tuple[float, float]:
     return tuple(min(0.95, max(wanted, end)) for end in held)  # type: ignore[return-value]
 
 
-def _contours(axis: Any, grid: pd.DataFrame, linear: Coefficient) -> None:
+def _contours(figure: Any, axis: Any, grid: pd.DataFrame, linear: Coefficient) -> None:
     shape = (_CELLS, _CELLS)
     x, y = (grid[name].to_numpy().reshape(shape) for name in ("r2_treatment", "r2_outcome"))
     z, near = (grid[name].to_numpy().reshape(shape) for name in ("estimate", "near_end"))
     reach = max(abs(linear.estimate), 1e-300)
-    axis.contourf(
-        x, y, z, levels=np.linspace(-reach, reach, 21), cmap=theme.DIVERGING, alpha=0.55, extend="both", zorder=0.5
-    )
+    levels = np.linspace(-reach, reach, 21)
+    filled = axis.contourf(x, y, z, levels=levels, cmap=theme.DIVERGING, alpha=0.55, extend="both", zorder=0.5)
     steps = sorted({float(np.round(share * linear.estimate, 12)) for share in (0.2, 0.4, 0.6, 0.8)})
-    lines = axis.contour(x, y, z, levels=steps, colors=theme.INK, linewidths=0.8, alpha=0.7)
-    axis.clabel(lines, fmt=lambda value: f"{value:.3g}", fontsize=7.5)
+    axis.contour(x, y, z, levels=steps, colors=theme.INK, linewidths=0.8, alpha=0.7)
+    bar = figure.colorbar(filled, ax=axis, fraction=0.05, pad=0.02)
+    bar.outline.set_visible(False)
+    theme.numbers(bar.ax, "y")
+    bar.ax.tick_params(labelsize=7.5, color=theme.QUIET)
+    bar.set_label("estimate that would be left", fontsize=8.5, color=theme.INK)
     if z.min() < 0 < z.max():
         axis.contour(x, y, z, levels=[0.0], colors=theme.LIMIT, linewidths=2.2)
     if near.min() < 0 < near.max():
