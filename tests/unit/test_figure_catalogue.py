@@ -319,6 +319,18 @@ def test_forms_have_files_of_their_own():
         FIGURES["rd_plot"].made(inputs, "3d")
 
 
+def test_a_surface_turns_without_a_network():
+    inputs = inputs_of("retail")
+    drawing = FIGURES["causal_surface_3d"].made(inputs, "3d")
+    page = files.render(drawing, "html").decode()
+    assert page.startswith("<!doctype html>")
+    assert "Plotly.newPlot" in page
+    assert "<script src=" not in page
+    assert "<link" not in page
+    assert "年齢" in page
+    pd.testing.assert_frame_equal(drawing.data, FIGURES["causal_surface_3d"].made(inputs).data)
+
+
 def test_reasons_say_what_the_estimator_said():
     inputs = inputs_of("policy")
     assert not isinstance(inputs.estimates["iv"], EffectEstimate)

@@ -10,6 +10,7 @@ from cqox_assets.diagnostics.drivers import drivers_of
 from cqox_assets.diagnostics.overlap import best_trim
 from cqox_assets.diagnostics.residuals import residual_table
 from cqox_assets.diagnostics.subgroups import equal_p, subgroups_of
+from cqox_assets.diagnostics.surface import effect_surface
 from cqox_assets.diagnostics.targeting import group_effects, qini_path, quantile_groups, uplift_path
 from cqox_assets.diagnostics.uplift import uplift_curve
 from cqox_assets.errors import MappingError
@@ -160,6 +161,16 @@ def test_contributions_add_up_and_name_the_driver():
     assert found.importance[3] == pytest.approx(1.0, abs=0.1)
     assert drivers_of(x, np.ones(1500)) is None
     assert drivers_of(np.ones((1500, 2)), x[:, 0]) is None
+
+
+def test_the_surface_of_the_effect_is_recovered_where_rows_are():
+    generator = np.random.default_rng(2)
+    x, y = generator.standard_normal((2, 4000))
+    found = effect_surface(1 + x * y + generator.standard_normal(4000), x, y, np.ones(4000))
+    off = np.abs(found["estimate"] - 1 - found["x"] * found["y"]) / found["std_error"]
+    assert off.mean() < 1.2
+    line = effect_surface(x, x, x, np.ones(4000))
+    assert 0.2 < line["estimate"].isna().mean() < 0.9
 
 
 def test_a_confounder_of_the_e_value_explains_the_ratio_away():
