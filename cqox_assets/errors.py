@@ -58,3 +58,9 @@ class StorageError(CqoxError):
     """A stored result is missing or damaged."""
 
     code = "damaged_result"
+
+
+class NotDrawnError(CqoxError):
+    """A figure cannot be drawn from these results; the message says why in one sentence, for its reader."""
+
+    code = "not_drawn"

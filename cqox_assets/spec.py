@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 import pandas as pd
 
-from cqox_assets.errors import CatalogError, ContractError
+from cqox_assets.errors import CatalogError, ContractError, NotDrawnError
 from cqox_assets.measures import Diagnostic, Status, judge, limits_for
 from cqox_assets.result import (
     Assumption,
@@ -586,25 +586,59 @@ class Inputs:
         return dict(sorted(found.items(), key=lambda pair: (order.get(pair[0], len(order)), pair[0])))
 
     def first_with(self, table: str) -> EffectEstimate | None:
-        """Return the first estimate in plan order that carries the table."""
-        return next((item for item in self.answered().values() if table in item.tables), None)
+        """Return the first estimate in plan order that carries the table, or that of `estimator.table`."""
+        estimator, _, name = table.rpartition(".")
+        return next(
+            (
+                item
+                for item in self.answered().values()
+                if name in item.tables and len(item.tables[name]) and estimator in ("", item.estimator)
+            ),
+            None,
+        )
+
+    def asked(self, question: str) -> dict[str, SensitivityResult]:
+        """Return the answers to a sensitivity question by estimator, in plan order."""
+        order = {name: rank for rank, name in enumerate(self.plan)}
+        found = {
+            key.partition(": ")[2]: item
+            for key, item in self.sensitivity.items()
+            if isinstance(item, SensitivityResult) and key.partition(": ")[0] == question
+        }
+        return dict(sorted(found.items(), key=lambda pair: (order.get(pair[0], len(order)), pair[0])))
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawn figure: the figure, the tidy frame that was drawn, a caption with the numbers, and alt text."""
+    """A drawn figure: the figure, the tidy frame that was drawn, a caption with the numbers, and alt text.
+
+    Parameters
+    ----------
+    page : str
+        Self-contained interactive page (HTML), for the form `3d`.
+    frames : callable, optional
+        Position 0..FRAMES-1 -> the figure at that moment, for the form `animated`.
+    """
 
     figure: "Figure"
     data: pd.DataFrame
     caption: str
     alt: str
+    page: str = ""
+    frames: "Callable[[int], Figure] | None" = None
+
+
+Form = Literal["2d", "3d", "animated"]
+FRAMES = 30
 
 
 @dataclass(frozen=True)
 class FigureSpec:
     """One figure: the question it answers, what it needs and how it is drawn.
 
-    `needs` holds stages (`estimates`, `nuisance`), roles or table names; unmet needs give no figure and a reason.
+    `needs` holds stages (`estimates`, `nuisance`), roles, sensitivity questions, table names or, for the table of one
+    estimator, `estimator.table`; an entry with `|` needs one of several. Unmet needs give no figure and a reason, as
+    does a NotDrawnError of `draw`. `forms` are those that `draw` offers, the one of the printed page first.
     """
 
     name: str
@@ -613,21 +647,58 @@ class FigureSpec:
     draw: Callable[[Inputs, str], Drawing]
     needs: tuple[str, ...] = ("estimates",)
     family: str = "diagnostics"
-    forms: tuple[str, ...] = ("2d",)
+    forms: tuple[Form, ...] = ("2d",)
     reference: str = ""
     version: str = "1"
 
     def unmet(self, inputs: Inputs) -> str | None:
         """Return why the figure cannot be drawn from these inputs, or None."""
         for need in self.needs:
-            if need == "estimates":
-                found: Any = inputs.answered()
-            elif need == "nuisance":
-                found = inputs.nuisance
-            elif need in list(Role):
-                found = inputs.study.has(Role(need))
-            else:
-                found = inputs.first_with(need)
-            if not found:
-                return f"needs {need}, which no result of this study has"
+            if not any(self._met(part, inputs) for part in need.split("|")):
+                return self._reason(need.split("|"), inputs)
         return None
+
+    def made(self, inputs: Inputs, form: str | None = None) -> Drawing:
+        """Draw the figure in one of its forms, the first one by default.
+
+        Raises
+        ------
+        NotDrawnError
+            If its needs are unmet or there is nothing to draw.
+        CatalogError
+            If the figure does not offer the form.
+        """
+        chosen = form or self.forms[0]
+        if chosen not in self.forms:
+            raise CatalogError(f"figure '{self.name}' has no form '{chosen}'; it offers {', '.join(self.forms)}")
+        reason = self.unmet(inputs)
+        if reason is not None:
+            raise NotDrawnError(reason)
+        return self.draw(inputs, chosen)
+
+    @staticmethod
+    def _met(need: str, inputs: Inputs) -> bool:
+        if need == "estimates":
+            return bool(inputs.answered())
+        if need == "nuisance":
+            return inputs.nuisance is not None
+        if need in list(Role):
+            return inputs.study.has(Role(need))
+        return inputs.first_with(need) is not None or bool(inputs.asked(need))
+
+    @staticmethod
+    def _reason(needs: Sequence[str], inputs: Inputs) -> str:
+        """Say what is missing; where one estimator or question would have it, what that one said."""
+        for need in needs:
+            held: Any = inputs.estimates.get(need.partition(".")[0]) if "." in need else None
+            held = held or next((item for key, item in inputs.sensitivity.items() if key.startswith(f"{need}: ")), None)
+            if isinstance(held, Refusal):
+                return f"needs {_in_words(need)}, but: {held.reason}"
+            if isinstance(held, Failure):
+                return f"needs {_in_words(need)}, which failed: {held.exception}"
+        return f"needs {' or '.join(map(_in_words, needs))}, which no result of this study has"
+
+
+def _in_words(need: str) -> str:
+    estimator, _, table = need.rpartition(".")
+    return f"{table.replace('_', ' ')} of {estimator.replace('_', ' ')}" if estimator else need.replace("_", " ")

@@ -23,6 +23,8 @@ class DensityTest:
         Densities per unit of the running variable.
     h_left, h_right : float
         Bandwidths.
+    left_error, right_error : float
+        Standard errors of the densities.
     """
 
     statistic: float
@@ -31,6 +33,8 @@ class DensityTest:
     right: float
     h_left: float
     h_right: float
+    left_error: float
+    right_error: float
 
 
 @dataclass(frozen=True)
@@ -214,4 +218,5 @@ def density_test(
     left, noise_left = _one_side(data, False, h_left, order + 1, 1, kernel)
     right, noise_right = _one_side(data, True, h_right, order + 1, 1, kernel)
     statistic = (right - left) / math.sqrt(max(noise_left + noise_right, 1e-300))
-    return DensityTest(statistic, float(2 * ndtr(-abs(statistic))), left, right, h_left, h_right)
+    errors = math.sqrt(noise_left), math.sqrt(noise_right)
+    return DensityTest(statistic, float(2 * ndtr(-abs(statistic))), left, right, h_left, h_right, *errors)

@@ -92,7 +92,8 @@ def run(study: Study, params: SyntheticControlParams, context: Context) -> Effec
     EffectEstimate or Refusal
         Mean gap after treatment. The standard error is the spread of the effects found for the donors, the p-value
         the rank of the treated unit's ratio of root mean squared errors after and before. Tables: `gaps`,
-        `donor_weights`, `placebos`. Refused if several units or none are treated, or fewer than two donors are there.
+        `donor_weights`, `placebos`, `placebo_gaps`. Refused if several units or none are treated, or fewer than two
+        donors are there.
 
     Notes
     -----
@@ -138,9 +139,11 @@ def run(study: Study, params: SyntheticControlParams, context: Context) -> Effec
         ],
         tables={
             "gaps": pd.DataFrame({"time": panel.periods, "observed": outcome[treated],
-                                  "synthetic": outcome[treated] - own.gap, "gap": own.gap}),
+                                  "synthetic": outcome[treated] - own.gap, "gap": own.gap,
+                                  "after": np.arange(len(panel.periods)) >= before}),
             "donor_weights": pd.DataFrame({"unit": panel.labels[donors].astype(str), "weight": own.weights}),
             "placebos": _placebos(panel, [treated, *donors[chosen]], [own, *placebos]),
+            "placebo_gaps": _placebo_gaps(panel, [treated, *donors[chosen]], [own, *placebos]),
         },
         notices=notices, dropped=panel.dropped,
     )  # fmt: skip
@@ -267,6 +270,19 @@ def _placebos(panel: Panel, units: list[int], fits: list[_Fit]) -> pd.DataFrame:
     )
 
 
+def _placebo_gaps(panel: Panel, units: list[int], fits: list[_Fit]) -> pd.DataFrame:
+    """Return one row per unit and period, the treated unit first: the gap to the unit's own synthetic control."""
+    periods = len(panel.periods)
+    return pd.DataFrame(
+        {
+            "unit": np.repeat(panel.labels[units].astype(str), periods),
+            "treated": np.arange(len(units) * periods) < periods,
+            "time": np.tile(panel.periods, len(units)),
+            "gap": np.concatenate([item.gap for item in fits]),
+        }
+    )
+
+
 def _applicable(study: Study) -> tuple[bool, str, float]:
     try:
         panel = _panel(study, SyntheticControlParams())
@@ -292,7 +308,7 @@ SPEC = EstimatorSpec(
         "Arkhangelsky et al. 2021, doi:10.1257/aer.20190159",
     ),
     diagnostics=("relative_pre_fit",),
-    tables=("gaps", "donor_weights", "placebos"),
+    tables=("gaps", "donor_weights", "placebos", "placebo_gaps"),
     truths=("one_treated_unit", "null_unit"),
     breaks=("outlying_unit",),
     oracle=("synthetic_control", "synthetic_did"),

@@ -1,4 +1,4 @@
-"""From a drawing to files: PNG at 300 dpi, SVG with the letters as shapes, and the frame that was drawn."""
+"""From a drawing to files: PNG at 300 dpi, SVG with the letters as shapes, Parquet of what was drawn, GIF and HTML."""
 
 import io
 import re
@@ -8,10 +8,18 @@ from typing import Any
 
 from cqox_assets.errors import CatalogError
 from cqox_assets.figures import _theme as theme
-from cqox_assets.spec import Drawing
+from cqox_assets.spec import FRAMES, Drawing
 
 DPI = 300
 SCREEN_WIDTH = 520
+GIF_SIZE = (8.0, 6.0)  # inches at 100 dpi: 800 x 600
+MILLISECONDS = 200
+
+
+def kinds(drawing: Drawing) -> tuple[str, ...]:
+    """Return the kinds of file that a drawing has."""
+    more = (("html",) if drawing.page else ()) + (("gif",) if drawing.frames is not None else ())
+    return ("png", "svg", "parquet", *more)
 
 
 def render(drawing: Drawing, kind: str) -> bytes:
@@ -20,10 +28,16 @@ def render(drawing: Drawing, kind: str) -> bytes:
     Parameters
     ----------
     kind : str
-        `png` or `svg`. The same drawing gives the same bytes.
+        One of `kinds(drawing)`. The same drawing gives the same bytes.
     """
     import matplotlib as mpl
 
+    if kind == "html":
+        return drawing.page.encode()
+    if kind == "parquet":
+        return _table(drawing)
+    if kind == "gif":
+        return _moving(drawing)
     buffer = io.BytesIO()
     with theme.LOCK, mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "cqox"}):
         theme.settle(drawing.figure)
@@ -32,6 +46,33 @@ def render(drawing: Drawing, kind: str) -> bytes:
         else:
             drawing.figure.savefig(buffer, format=kind, metadata={"Date": None})
     return _screen_sized(buffer.getvalue()) if kind == "svg" else buffer.getvalue()
+
+
+def _table(drawing: Drawing) -> bytes:
+    buffer = io.BytesIO()
+    drawing.data.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def _moving(drawing: Drawing) -> bytes:
+    """Return the frames as an endless GIF of 800 x 600, five frames per second."""
+    from PIL import Image
+
+    if drawing.frames is None:
+        raise CatalogError("the drawing has no frames")
+    pictures = []
+    for place in range(FRAMES):
+        figure, buffer = drawing.frames(place), io.BytesIO()
+        figure.set_size_inches(*GIF_SIZE)
+        with theme.LOCK:
+            theme.settle(figure)
+            figure.savefig(buffer, format="png", dpi=100)
+        pictures.append(Image.open(buffer).convert("P", palette=Image.Palette.ADAPTIVE, colors=128))
+    moving = io.BytesIO()
+    pictures[0].save(
+        moving, format="GIF", save_all=True, append_images=pictures[1:], duration=MILLISECONDS, loop=0, optimize=False
+    )
+    return moving.getvalue()
 
 
 def _screen_sized(svg: bytes) -> bytes:
@@ -44,16 +85,16 @@ def _screen_sized(svg: bytes) -> bytes:
 
 
 def save(drawing: Drawing, folder: Path, name: str) -> Mapping[str, Any]:
-    """Write `<name>.png` and `<name>.svg` into a folder.
+    """Write every kind of file of a drawing into a folder.
 
     Returns
     -------
     mapping
-        `png` and `svg` (paths), `caption`, `alt`, `rows`, and `data`: the frame that was drawn.
+        The path of each kind, `caption`, `alt`, `rows`, and `data`: the frame that was drawn.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = {}
-    for kind in ("png", "svg"):
+    for kind in kinds(drawing):
         path = folder / f"{name}.{kind}"
         part = path.with_suffix(f".{kind}.part")
         part.write_bytes(render(drawing, kind))

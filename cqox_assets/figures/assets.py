@@ -9,6 +9,7 @@ import dagster as dg
 from cqox_assets.alerts import write_alert
 from cqox_assets.assets import stage
 from cqox_assets.catalog import load_estimators, load_figures, load_sensitivities
+from cqox_assets.errors import NotDrawnError
 from cqox_assets.partitions import Partition
 from cqox_assets.results import Results
 from cqox_assets.spec import FigureSpec, Inputs
@@ -71,26 +72,27 @@ def family_assets(family: str, specs: list[FigureSpec]) -> dg.AssetsDefinition:
 
 
 def draw(spec: FigureSpec, inputs: Inputs, reports: ReportStore, partition: Partition) -> FigureRecord:
-    """Draw one figure and put its files into the report store; unmet needs give a record with the reason."""
-    from cqox_assets.figures._files import render
+    """Draw one figure in its forms and put its files into the report store; without needs, the record says why."""
+    from cqox_assets.figures._files import kinds, render
 
-    reason = spec.unmet(inputs)
     folder = f"{partition.path}/figures"
-    if reason is not None:
-        reports.remove(folder, spec.name)
-        return FigureRecord(spec.name, spec.title, spec.question, "not_drawn", reason)
     try:
-        drawing = spec.draw(inputs, spec.forms[0])
-        files = {kind: f"figures/{spec.name}.{kind}" for kind in ("png", "svg")}
-        for kind in files:
-            reports.write(f"{folder}/{spec.name}.{kind}", render(drawing, kind))
+        drawings = [spec.made(inputs, form) for form in spec.forms]
+        files: dict[str, str] = {}
+        for drawing in drawings:
+            for kind in kinds(drawing):
+                if kind not in files:  # the first form is the printed page; the others add what moves or turns
+                    reports.write(f"{folder}/{spec.name}.{kind}", render(drawing, kind))
+                    files[kind] = f"figures/{spec.name}.{kind}"
+    except NotDrawnError as error:
+        reports.remove(folder, spec.name)
+        return FigureRecord(spec.name, spec.title, spec.question, "not_drawn", error.message)
     except Exception as error:  # one figure that cannot be drawn must not take the card with it
         reports.remove(folder, spec.name)
         said = f"{type(error).__name__}: {error}"
         return FigureRecord(spec.name, spec.title, spec.question, "failed", said, alt=traceback.format_exc())
-    return FigureRecord(
-        spec.name, spec.title, spec.question, "drawn", "", drawing.caption, drawing.alt, files, drawing.data
-    )
+    first = drawings[0]
+    return FigureRecord(spec.name, spec.title, spec.question, "drawn", "", first.caption, first.alt, files, first.data)
 
 
 def _result(
@@ -106,8 +108,7 @@ def _result(
         metadata |= {
             "figure": dg.MetadataValue.md(f"![{_inline(record.alt)}]({links['svg']})"),
             "caption": dg.MetadataValue.md(_inline(record.caption)),
-            "png": dg.MetadataValue.url(links["png"]),
-            "svg": dg.MetadataValue.url(links["svg"]),
+            **{kind: dg.MetadataValue.url(link) for kind, link in links.items()},
         }
     else:
         metadata["reason"] = record.reason

@@ -258,7 +258,8 @@ def test_only_a_critique_that_rejects_holds() -> None:
     summary = summarise(plan_for(study), estimates, [])
     found = reviewed([gate("overlap", "warn")], study)
     assert found.verdict == ITERATE
-    assert decide(gather(study, [], estimates, summary, answered(), (), found.for_rule())).verdict == "GO"
+    heard = answered() | answered(name="placebo_outcome")
+    assert decide(gather(study, [], estimates, summary, heard, (), found.for_rule())).verdict == "GO"
 
 
 def test_an_unasked_assumption_and_a_huge_effect_are_concerns() -> None:
