@@ -67,7 +67,7 @@ class DifferenceInDifferencesParams(CommonParams):
     always_treated : str
         `drop` units that are treated in the first period, or `keep` them (regressions only).
     se : str
-        `auto` is CR1 by cluster (unit, unless one is mapped). Of `callaway_santanna`: influence functions by cluster,
+        `auto` is CR1 by cluster (unit, unless one is mapped); HC2 and HC3 of the 2x2 forms only. Of `callaway_santanna`: influence functions by cluster,
         enlarged for the few clusters of a cohort by `auto`, as they are by `influence`.
     dof : str
         Of `twfe` and `event_study`: `time_effects_only` or `all_effects` count against the degrees of freedom.
@@ -89,7 +89,7 @@ class DifferenceInDifferencesParams(CommonParams):
     anticipation: int = 0
     intervention_time: float | None = None
     always_treated: Literal["drop", "keep"] = "drop"
-    se: Literal["auto", "classical", "HC0", "HC1", "CR0", "CR1", "influence"] = "auto"
+    se: Literal["auto", "classical", "HC0", "HC1", "HC2", "HC3", "CR0", "CR1", "influence"] = "auto"
     dof: Literal["time_effects_only", "all_effects"] = "time_effects_only"
     interval_form: Literal["auto", "normal", "t"] = "auto"
     reference_event_time: float = -1

@@ -9,6 +9,7 @@ import pytest
 import cqox_assets as cqox
 from cqox_assets.catalog import load_estimators
 from cqox_assets.discovery.plan import plan_methods
+from cqox_assets.errors import CatalogError
 from cqox_assets.measures import Status
 from cqox_assets.result import EffectEstimate, Refusal
 from cqox_assets.simulate.designs import DESIGNS
@@ -38,6 +39,21 @@ def _refused(study: Study, **values: object) -> Refusal:
     assert isinstance(outcome, Refusal), outcome
     assert outcome.remedy
     return outcome
+
+
+@pytest.mark.parametrize(("kind", "power"), [("HC2", 1), ("HC3", 2)])
+def test_two_by_two_offers_leverage_adjusted_errors(kind: str, power: int) -> None:
+    study = _two_periods()
+    found = answer(DID, study, method="interaction_ols", se=kind, interval_form="normal")
+    group, post, y = study.frame["g"], (study.frame["time"] == 2) * 1.0, study.frame["y"].to_numpy()
+    x = np.column_stack([np.ones(len(y)), group, post, group * post])
+    bread = np.linalg.inv(x.T @ x)
+    left = y - x @ (bread @ x.T @ y)
+    leverage = np.einsum("ij,jk,ik->i", x, bread, x)
+    meat = x.T @ (x * (left**2 / (1 - leverage) ** power)[:, None])
+    assert found.std_error == pytest.approx(float(np.sqrt((bread @ meat @ bread)[3, 3])), rel=1e-10)
+    with pytest.raises(CatalogError, match="unit and period effects"):
+        answer(DID, study, method="twfe", se=kind)
 
 
 def test_a_cross_section_is_refused_and_not_planned() -> None:

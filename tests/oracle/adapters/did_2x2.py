@@ -6,7 +6,7 @@ from tests.oracle.harness import Answer, ask, interval_form, standard_error
 KEYS = ("balanced", "form")
 PARAMS = ("term",)
 ROLES = ("outcome", "treatment", "covariates", "unit", "time", "post", "cluster", "weight")
-_KINDS = ("classical", "HC0", "HC1", "CR0", "CR1")
+_KINDS = ("classical", "HC0", "HC1", "HC2", "HC3", "CR0", "CR1")
 
 
 def answer(case: Case) -> Answer:
