@@ -144,6 +144,8 @@ class Results:
             "synthesis/effect_summary",
             "synthesis/design_gates",
             "synthesis/guardrail_effects",
+            "synthesis/counterfactual_systems",
+            "synthesis/policy_value",
             *(f"figures/{name}" for name in load_figures()),
             "decisions/decision_card",
         ]

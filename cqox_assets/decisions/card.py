@@ -89,8 +89,15 @@ def card_of(
             provenance=provenance,
             quality_score=score_quality(gates, summary, sensitivity),
             guardrails=guardrails,
+            counterfactual=_findings(present, "counterfactual_systems"),
         )
     )
+
+
+def _findings(present: "Present", name: str) -> dict[str, Any] | None:
+    """Return what a synthesis found, or why it could not say; None if it was never asked."""
+    found = present.find(f"synthesis/{name}")
+    return None if found is None else dict(found.to_json())
 
 
 def build_card(parts: CardParts) -> dict[str, Any]:
