@@ -31,6 +31,7 @@ AUDIT_KEY = dg.AssetKey(["decisions", "audit_record"])
         dg.AssetDep(["synthesis", "design_gates"]),
         dg.AssetDep(["synthesis", "guardrail_effects"]),
         dg.AssetDep(["synthesis", "counterfactual_systems"]),
+        dg.AssetDep(["synthesis", "policy_value"]),
         *(dg.AssetDep(["estimates", name]) for name in load_estimators()),
         *(dg.AssetDep(["sensitivity", name]) for name in load_sensitivities()),
         *(dg.AssetDep(["figures", name]) for name in load_figures()),

@@ -2,11 +2,12 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cqox_assets.decisions.evidence import gather
+from cqox_assets.decisions.net_benefit import net_benefits
 from cqox_assets.decisions.rule import decide
 from cqox_assets.decisions.verdict import Verdict
 from cqox_assets.discovery.plan import MethodPlan, plan_methods
@@ -55,6 +56,7 @@ class CardParts:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     quality_score: QualityScore | None = None
     counterfactual: Any = None
+    policy: Any = None
     critique: Any = None
     guardrails: Sequence[GuardrailEffect] = ()
 
@@ -75,7 +77,9 @@ def card_of(
     summary = summarise(plan, estimates, gates)
     if guardrails is None:
         guardrails = from_document(present.find("synthesis/guardrail_effects") or {"effects": []})
-    verdict = decide(gather(study, gates, estimates, summary, sensitivity, guardrails))
+    evidence = gather(study, gates, estimates, summary, sensitivity, guardrails)
+    policy = _findings(present, "policy_value")
+    verdict = decide(replace(evidence, net_benefits=net_benefits(policy, study.declaration.design)))
     return build_card(
         CardParts(
             study=study,
@@ -90,6 +94,7 @@ def card_of(
             quality_score=score_quality(gates, summary, sensitivity),
             guardrails=guardrails,
             counterfactual=_findings(present, "counterfactual_systems"),
+            policy=policy,
         )
     )
 
@@ -127,6 +132,7 @@ def build_card(parts: CardParts) -> dict[str, Any]:
         "sensitivity": [_answer(key, item) for key, item in parts.sensitivity.items()],
         "guardrails": [asdict(rail) for rail in parts.guardrails],
         "counterfactual": parts.counterfactual,
+        "policy": parts.policy,
         "summary": _summary(parts.summary),
         "synthesis": _synthesis(parts.summary),
         "quality_score": None if parts.quality_score is None else parts.quality_score.to_json(),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from cqox_assets.catalog import load_sensitivities
+from cqox_assets.decisions.net_benefit import NetBenefit
 from cqox_assets.declaration import Declaration
 from cqox_assets.measures import MEASURES
 from cqox_assets.result import EffectEstimate, Failure, Outcome, Refusal, SensitivityResult
@@ -96,6 +97,7 @@ class Evidence:
     failures: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     unadjusted: bool = False
+    net_benefits: tuple[NetBenefit, ...] = ()
 
 
 def gather(

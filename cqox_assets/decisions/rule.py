@@ -3,6 +3,7 @@
 import math
 
 from cqox_assets.decisions.evidence import Evidence, Target
+from cqox_assets.decisions.net_benefit import net_benefit_reasons
 from cqox_assets.decisions.quality import guardrail_reasons, quality_reasons, sensitivity_reasons
 from cqox_assets.decisions.verdict import CANARY, GO, HOLD, SEVERITY, Reason, Verdict
 from cqox_assets.synthesis._helpers import normal_quantile
@@ -23,8 +24,10 @@ def decide(evidence: Evidence) -> Verdict:
     arms = {target.contrast: _target_reason(target, evidence) for target in evidence.targets}
     agreement = {target.contrast: _agreement_reasons(target) for target in evidence.targets}
     quality = quality_reasons(evidence)
-    others = [*guardrail_reasons(evidence), *sensitivity_reasons(evidence)]
-    rails = {arm: guardrail_reasons(evidence, arm) for arm in arms}
+    others = [
+        *guardrail_reasons(evidence), *sensitivity_reasons(evidence), *net_benefit_reasons(evidence.net_benefits)
+    ]  # fmt: skip
+    rails = {arm: [*guardrail_reasons(evidence, arm), *net_benefit_reasons(evidence.net_benefits, arm)] for arm in arms}
     asked = {arm: sensitivity_reasons(evidence, arm) for arm in arms}
     by_contrast = {
         arm: _worst([reason, *agreement[arm], *rails[arm], *asked[arm], *quality]) for arm, reason in arms.items()

@@ -18,6 +18,7 @@ QUESTIONS = [dg.AssetDep(["sensitivity", name]) for name in load_sensitivities()
 GATES_KEY = dg.AssetKey(["synthesis", "design_gates"])
 RAILS_KEY = dg.AssetKey(["synthesis", "guardrail_effects"])
 SYSTEMS_KEY = dg.AssetKey(["synthesis", "counterfactual_systems"])
+POLICY_KEY = dg.AssetKey(["synthesis", "policy_value"])
 
 
 @dg.asset(
@@ -169,6 +170,43 @@ def counterfactual_systems(
     )
 
 
+@dg.asset(
+    key=POLICY_KEY,
+    deps=[
+        dg.AssetDep(["gates", "gated_study"]),
+        dg.AssetDep(["discovery", "method_plan"]),
+        dg.AssetDep(["nuisance", "nuisance_models"]),
+        *ESTIMATES,
+    ],
+    description="What treating part of the population is worth, what a budget allows and whom to treat.",
+    code_version="1",
+    check_specs=[dg.AssetCheckSpec("valued_in_money", asset=POLICY_KEY, description="Value and cost are stated.")],
+    **STAGE,
+)
+def policy_value(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Value policies of the current study in its money, or in units of its outcome."""
+    from cqox_assets.synthesis.policy import policy_value as value
+
+    present = Results(settings.warehouse).present(Partition.parse(context.partition_key).key)
+    ranked = present.plan.names if present.plan else ()
+    found = value(present.study, present.nuisance, present.estimates, ranked)
+    rows = found.content.get("contrasts", ())
+    said = found.content.get("sentences") or [f"{found.content['reason']}: {found.content['remedy']}"]
+    priced = {"stated" if found.content.get("measure") == "net_benefit" else "low"}
+    return dg.MaterializeResult(
+        value=found,
+        metadata={
+            "fingerprint": present.fingerprint,
+            "status": found.content["status"],
+            "reading": dg.MetadataValue.md(bullets(said)),
+            "policy_matrix": dg.MetadataValue.md(markdown_table(found.tables.get("segments", pd.DataFrame()))),
+            **numbers({f"net benefit, {row['contrast']}": row["optimal"]["net_benefit"] for row in rows}),
+            **numbers({f"coverage, {row['contrast']}": row["optimal"]["coverage"] for row in rows}),
+        },
+        check_results=[_judged(POLICY_KEY, "valued_in_money", found, priced, said)],
+    )
+
+
 def _judged(key: dg.AssetKey, name: str, found: Findings, classes: set[str], said: list[str]) -> dg.AssetCheckResult:
     """Return a check that passes where something was computed and nothing about it is low."""
     return dg.AssetCheckResult(
@@ -181,4 +219,4 @@ def _plotted(name: str, contrast: str) -> str:
     return f"effect on {name}" + (f", {contrast}" if contrast else "")
 
 
-ASSETS = [effect_summary, design_gates, guardrail_effects, counterfactual_systems]
+ASSETS = [effect_summary, design_gates, guardrail_effects, counterfactual_systems, policy_value]

@@ -62,10 +62,14 @@ class ScoredContrast:
         """Doubly robust score of each row's effect, shape (n,), in units of the outcome."""
         return self.scores_with(self.held["outcome_reference"].to_numpy(), self.held["outcome_compared"].to_numpy())
 
-    def scores_with(self, m0: np.ndarray, m1: np.ndarray) -> np.ndarray:
-        """Return the scores m1 - m0 + d (y - m1)/e - (1 - d)(y - m0)/(1 - e) with other outcome models, shape (n,)."""
-        data, e = self.data, self.held["propensity"].to_numpy()
-        return np.asarray(m1 - m0 + np.where(data.d == 1, (data.y - m1) / e, -(data.y - m0) / (1 - e)))
+    def scores_with(self, m0: np.ndarray, m1: np.ndarray, outcome: np.ndarray | None = None) -> np.ndarray:
+        """Return the scores m1 - m0 + d (y - m1)/e - (1 - d)(y - m0)/(1 - e) of other models, shape (n,).
+
+        `outcome` is something else than the study's outcome that the treatment may change, such as a cost.
+        """
+        d, e = self.data.d, self.held["propensity"].to_numpy()
+        y = self.data.y if outcome is None else outcome
+        return np.asarray(m1 - m0 + np.where(d == 1, (y - m1) / e, -(y - m0) / (1 - e)))
 
     def mean(self, values: np.ndarray) -> Effect:
         """Return the mean of scores with its interval, weighted and clustered as the study says."""

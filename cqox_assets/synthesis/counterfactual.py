@@ -67,13 +67,15 @@ def counterfactual_systems(study: Study, nuisance: Nuisance | Refusal | Failure 
     names = ("averages", "fit", "calibration", "outcome_distributions", "effect_distributions", "effect_histogram")
     tables = {name: pd.DataFrame([row for item in found for row in item.rows[name]]) for name in names}
     tables["units"] = pd.concat([item.units for item in found], ignore_index=True)
+    rows = [item.compared(short_unit(study.declaration)) for item in found]
     content = {
         "status": "computed",
+        "sentences": [row["sentence"] for row in rows],
         "level": LEVEL,
         "unit": short_unit(study.declaration),
         "limits": dict(LIMITS),
         "method": METHOD,
-        "contrasts": [item.compared(short_unit(study.declaration)) for item in found],
+        "contrasts": rows,
         "notices": [*said, *NOTICES],
     }
     return Findings(content, tables)
