@@ -68,7 +68,8 @@ class DifferenceInDifferencesParams(CommonParams):
         `drop` units that are treated in the first period, or `keep` them (regressions only).
     se : str
         `auto` is CR1 by cluster (unit, unless one is mapped); HC2 and HC3 of the 2x2 forms only. Of
-        `callaway_santanna`: influence functions by cluster, enlarged for the few clusters of a cohort by `auto`, as they are by `influence`.
+        `callaway_santanna`: influence functions by cluster, enlarged for the few clusters of a cohort by `auto`, as
+        they are by `influence`.
     dof : str
         Of `twfe` and `event_study`: `time_effects_only` or `all_effects` count against the degrees of freedom.
     interval_form : str
