@@ -60,7 +60,7 @@ def signed_ranks(
 
 
 def _levels(size: np.ndarray, slack: np.ndarray) -> np.ndarray:
-    """Number sizes in ascending order; sizes that are apart by no more than their rounding are one level."""
+    """Return the places of sizes in ascending order; sizes that are apart by no more than their rounding share one."""
     order = np.argsort(size, kind="stable")
     ranked, loose = size[order], slack[order]
     apart = np.diff(ranked) > np.maximum(loose[1:], loose[:-1])

@@ -9,6 +9,7 @@ from cqox_assets.discovery.plan import MethodPlan
 from cqox_assets.result import Effect, EffectEstimate, Failure, Outcome, Refusal
 from cqox_assets.synthesis._helpers import normal_quantile, spread_of, weighted_median
 from cqox_assets.synthesis.assumption_ledger import LedgerRow, assumption_ledger
+from cqox_assets.synthesis.populations import other_populations, populations_of
 from cqox_assets.wording import listed, short
 
 FORMULA = (
@@ -38,6 +39,8 @@ class EffectGroup:
         Estimators shown but not counted, because the study's design contradicts what they assume.
     differing, shared : tuple of str
         Assumptions that some, or all, of the counted estimators make.
+    population : str
+        Whom the average is about where a study has several arms; empty where there is only one answer to that.
     """
 
     estimand: str
@@ -62,13 +65,15 @@ class EffectGroup:
     set_aside: Mapping[str, str] = field(default_factory=dict)
     shared: tuple[str, ...] = ()
     differing: tuple[str, ...] = ()
+    population: str = ""
 
     @property
     def label(self) -> str:
-        """Estimand, contrast and place in words."""
+        """Estimand, contrast, place and population in words."""
         place = ", ".join(f"{key} {value}" for key, value in self.at.items())
         scale = "" if self.scale == "difference" else f" ({self.scale.replace('_', ' ')})"
-        return f"{self.estimand} of {self.contrast}{scale}" + (f" at {place}" if place else "")
+        among = f" among {self.population}" if self.population else ""
+        return f"{self.estimand} of {self.contrast}{scale}" + (f" at {place}" if place else "") + among
 
 
 @dataclass(frozen=True)
@@ -188,6 +193,11 @@ def _condense(
     aside = {name: reason for name in members if (reason := _contradicted(answered[name], plan))}
     aside |= _repeated({name: effect for name, effect in members.items() if name not in aside})
     counted = {name: effect for name, effect in members.items() if name not in aside}
+    # In a trial chance makes the units of any two arms like those of all.
+    places = {} if plan.design == "trial" else populations_of(members)
+    population, others = other_populations(places, counted)
+    aside |= others
+    counted = {name: effect for name, effect in counted.items() if name not in others}
     estimand, contrast, scale, place = key
     null = next(iter(members.values())).null
     numbers = consensus_of(list(counted.values()))
@@ -203,7 +213,8 @@ def _condense(
         set_aside=aside,
         shared=tuple(sorted(shared)),
         differing=tuple(sorted(set().union(*assumed) - shared)),
-        sentence=_sentence(numbers, tuple(counted), aside),
+        sentence=_sentence(numbers, tuple(counted), aside) + (f" It averages over {population}." if population else ""),
+        population=population,
         **numbers,
     )
 
@@ -316,7 +327,10 @@ def _agreement(effects: Sequence[Effect], spread: float, sampling: float | None,
 
 
 def _sentence(numbers: Mapping[str, Any], names: Sequence[str], aside: Mapping[str, str]) -> str:
-    left_out = f" {listed(tuple(aside))} shown but not counted: {next(iter(aside.values()))}." if aside else ""
+    left_out = "".join(
+        f" {listed([name for name in aside if aside[name] == reason])} shown but not counted: {reason}."
+        for reason in dict.fromkeys(aside.values())
+    )
     if numbers["consensus"] is None:
         return f"No estimator that this design supports answered.{left_out}"
     if len(names) == 1:
