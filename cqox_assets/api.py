@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cqox_assets.catalog import entry_named, load_estimators, load_figures, load_sensitivities
+from cqox_assets.errors import DataError
 from cqox_assets.result import EffectEstimate, Nuisance, Outcome, Refusal, SensitivityResult
 from cqox_assets.runner import run_estimator, run_guarded, runner_for
 from cqox_assets.spec import Context, EstimatorSpec, FigureSpec, SensitivitySpec, build_params
@@ -73,10 +74,16 @@ def estimate(
     CatalogError
         If there is no such estimator or parameter, or a value is out of range.
     MappingError
-        If a role or column is not known.
+        If a role or a column is not known, or a column plays two roles that exclude each other. What the values of
+        the columns do not allow (words or dates as outcome, nothing observed) is never raised: it is refused.
     """
     spec: EstimatorSpec = entry_named(load_estimators(), name)
-    return run_estimator(spec, _study(frame, roles, tables), build_params(spec.params, params), runner_for())
+    values = build_params(spec.params, params)  # a wrong parameter is said whatever the data are
+    try:
+        study = _study(frame, roles, tables)
+    except DataError as error:
+        return _unusable(spec, error)
+    return run_estimator(spec, study, values, runner_for())
 
 
 def estimate_all(
@@ -107,14 +114,19 @@ def estimate_all(
     CatalogError
         If a name is not known, or `params` has a bad parameter.
     MappingError
-        If a role or column is not known.
+        If a role or a column is not known, or a column plays two roles that exclude each other. What the values of
+        the columns do not allow (words or dates as outcome, nothing observed) is never raised: it is refused.
     """
     catalogue = load_estimators()
     chosen = catalogue if only is None else {spec.name: spec for spec in (entry_named(catalogue, n) for n in only)}
     asked = {entry_named(catalogue, name).name: dict(values) for name, values in (params or {}).items()}
     for name, values in asked.items():
         build_params(catalogue[name].params, values)  # a wrong parameter is said before anything runs
-    return estimate_study(_study(frame, roles, tables), chosen, asked)[0]
+    try:
+        study = _study(frame, roles, tables)
+    except DataError as error:
+        return {name: _unusable(spec, error) for name, spec in chosen.items()}
+    return estimate_study(study, chosen, asked)[0]
 
 
 def estimate_study(
@@ -157,7 +169,10 @@ def sensitivity(
         )
     from cqox_assets.nuisance.shared import shared_nuisance
 
-    study, catalogue = _study(frame, roles, tables), load_estimators()
+    try:
+        study, catalogue = _study(frame, roles, tables), load_estimators()
+    except DataError as error:
+        return _unusable(spec, error)
     sharing = estimate.estimator in catalogue and catalogue[estimate.estimator].shares_nuisance
     held = shared_nuisance(study) if sharing else None
     shared = held if isinstance(held, Nuisance) else None
@@ -183,13 +198,18 @@ def plan(
     Raises
     ------
     MappingError
-        If a role or column is not known.
+        If a role or a column is not known, or a column plays two roles that exclude each other. What the values of
+        the columns do not allow (words or dates as outcome, nothing observed) is never raised: it is refused.
     DeclarationError
         If the declaration is not understood.
     """
-    from cqox_assets.discovery.plan import plan_methods
+    from cqox_assets.discovery.plan import nothing_planned, plan_methods
 
-    return plan_methods(_study(frame, roles, tables, declaration))
+    try:
+        study = _study(frame, roles, tables, declaration)
+    except DataError as error:
+        return nothing_planned(error.message)
+    return plan_methods(study)
 
 
 def estimators() -> dict[str, EstimatorSpec]:
@@ -205,6 +225,12 @@ def sensitivities() -> dict[str, SensitivitySpec]:
 def figures() -> dict[str, FigureSpec]:
     """Return every figure by name."""
     return dict(load_figures())
+
+
+def _unusable(spec: EstimatorSpec | SensitivitySpec, error: DataError) -> Refusal:
+    """Return the refusal of a table that no study can be made of."""
+    reason, _, remedy = error.message.rpartition("; ")
+    return Refusal(spec.name, error.code, reason, remedy)
 
 
 def _study(

@@ -42,6 +42,12 @@ class MappingError(CqoxError):
     code = "bad_mapping"
 
 
+class DataError(MappingError):
+    """The values of a column cannot play its role: the public functions answer with a refusal, not with this error."""
+
+    code = "bad_values"
+
+
 class ContractError(CqoxError):
     """A component broke the contract of a shared type: a bug, never the user's fault."""
 

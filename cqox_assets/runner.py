@@ -162,7 +162,10 @@ def _merge(study: Study, answers: Mapping[str, EffectEstimate]) -> EffectEstimat
         used=len(study),
         per_arm={arm: int((codes == code).sum()) for code, arm in enumerate(study.arms)},
     )
-    pairwise = f"{len(answers)} contrasts, each among the units of its arm and of the reference arm '{study.arms[0]}'"
+    pairwise = (
+        f"{len(answers)} contrasts, each among the units of its arm and of the reference arm '{study.arms[0]}' only: "
+        f"an average effect is over these units, not over all {len(study)}, and differs from it where effects vary"
+    )
     notices = dict.fromkeys([pairwise, *(notice for answer in answers.values() for notice in answer.notices)])
     return replace(
         first,

@@ -141,6 +141,12 @@ def plan_methods(study: Study, overlap: float | None = None) -> MethodPlan:
     )
 
 
+def nothing_planned(remedy: str) -> MethodPlan:
+    """Return the plan of a table that no study can be made of: every entry is refused with the same remedy."""
+    words = "no other quantity was declared, so the effect over all units is asked for"
+    return MethodPlan((), dict.fromkeys(load_estimators(), remedy), Estimand.ATE.value, words, "observational")
+
+
 def preferred_estimand(study: Study, overlap: float | None = None) -> tuple[str, str]:
     """Return the estimand that the decision rests on, and why."""
     declared = study.declaration

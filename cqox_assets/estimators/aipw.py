@@ -237,8 +237,13 @@ SPEC = EstimatorSpec(
     params=AipwParams,
     question="What would the arms' mean outcomes be if everyone were treated, or nobody, given the covariates?",
     formula=(
-        r"\hat\tau = \frac1n \sum_i \Big[\hat m_1(x_i) - \hat m_0(x_i) + \frac{d_i (y_i - \hat m_1(x_i))}"
-        r"{\hat e(x_i)} - \frac{(1 - d_i)(y_i - \hat m_0(x_i))}{1 - \hat e(x_i)}\Big]"
+        r"\begin{aligned}"
+        r"\hat\tau_{\mathrm{ATE}} &= \frac1n \sum_i \Big[\hat m_1(x_i) - \hat m_0(x_i)"
+        r" + \frac{d_i (y_i - \hat m_1(x_i))}{\hat e(x_i)}"
+        r" - \frac{(1 - d_i)(y_i - \hat m_0(x_i))}{1 - \hat e(x_i)}\Big] \\"
+        r"\hat\tau_{\mathrm{ATT}} &= \frac{1}{n_1} \sum_i \Big[d_i - (1 - d_i) \frac{\hat e(x_i)}{1 - \hat e(x_i)}\Big]"
+        r" (y_i - \hat m_0(x_i))"
+        r"\end{aligned}"
     ),
     reading=(
         "Right if either the propensity or the outcome models are right; if both are a little wrong, its bias is the "

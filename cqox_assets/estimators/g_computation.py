@@ -451,9 +451,15 @@ SPEC = EstimatorSpec(
     params=GComputationParams,
     question="What would the average outcome be if everybody had been treated, or had followed one course of treatment "
     "over time, instead of another?",
-    formula=r"\hat\mu_g = \frac{1}{n}\sum_i Q_{0}(l_{0i}),\quad Q_k(\bar l_k, \bar a_{k-1}) = "
-    r"E\left[Q_{k+1} \mid \bar l_k, \bar a_{k-1}, a_k = g_k\right],\quad Q_{K+1} = y;\qquad "
-    r"\text{one treatment: } \hat\mu_a = \frac{1}{n}\sum_i \hat m_a(x_i)",
+    formula=r"\begin{aligned}"
+    r"\hat\mu_g &= \frac{1}{n}\sum_i Q_{0}(l_{0i}),\quad Q_k(\bar l_k, \bar a_{k-1}) = "
+    r"E\left[Q_{k+1} \mid \bar l_k, \bar a_{k-1}, a_k = g_k\right],\quad Q_{K+1} = y \\"
+    r"&\text{one treatment: } \hat\mu_a = \frac{1}{|T|}\sum_{i \in T} \hat m_a(x_i), \quad"
+    r" T = \text{all } (\mathrm{ATE}),\ \text{treated } (\mathrm{ATT}),\ \text{untreated } (\mathrm{ATC}) \\"
+    r"&\text{scale: } \hat\mu_1 - \hat\mu_0, \quad \log\frac{\hat\mu_1}{\hat\mu_0}, \quad"
+    r" \log\frac{\hat\mu_1 / (1 - \hat\mu_1)}{\hat\mu_0 / (1 - \hat\mu_0)}; \qquad \text{g\_estimation: }"
+    r" \hat\tau = \frac{\sum_i (d_i - \hat e_i) y_i}{\sum_i (d_i - \hat e_i) d_i}"
+    r"\end{aligned}",
     reading="Read the contrast as the difference in mean outcome between two worlds. With one treatment it is as good "
     "as the outcome model. With repeated treatments every cause of each treatment must be among what was recorded "
     "before it, and enough rows must have followed each regime (`regime_rows`): where few did, the model extrapolates.",

@@ -252,11 +252,18 @@ SPEC = EstimatorSpec(
     ),
     params=IpwParams,
     question="What would the arms' means be if everyone were weighted to look like the whole population?",
-    formula=r"\hat\tau = \frac{\sum_i d_i y_i / \hat e_i}{\sum_i d_i / \hat e_i}"
-    r" - \frac{\sum_i (1 - d_i) y_i / (1 - \hat e_i)}{\sum_i (1 - d_i) / (1 - \hat e_i)}",
+    formula=r"\begin{aligned}"
+    r"\hat\tau &= \frac{\sum_i d_i w_i y_i}{\sum_i d_i w_i} - \frac{\sum_i (1 - d_i) w_i y_i}{\sum_i (1 - d_i) w_i},"
+    r"\qquad w_i = h_i \Big(\frac{d_i}{\hat e_i} + \frac{1 - d_i}{1 - \hat e_i}\Big) \\"
+    r"h_i &= 1 \ (\mathrm{ATE}), \qquad \hat e_i \ (\mathrm{ATT}), \qquad \hat e_i (1 - \hat e_i) \ (\mathrm{ATO}) \\"
+    r"\hat\tau_{\mathrm{HT}} &= \frac{\sum_i d_i w_i y_i - \sum_i (1 - d_i) w_i y_i}{\sum_i t_i},"
+    r"\qquad t_i = 1,\ d_i,\ \hat e_i (1 - \hat e_i)"
+    r"\end{aligned}",
     reading="Everything rests on the model of who is treated. Look at adjusted_smd after weighting, at the effective "
     "sample size and at the largest weight: a few heavy units make the answer theirs. Overlap weights (estimand ATO) "
-    "or a trim are remedies, for another population.",
+    "or a trim are remedies, for another population. The weights h say whom the answer is about: all units (ATE), the "
+    "treated (ATT), or those who could have had either arm (ATO). normalise: horvitz_thompson (HT) divides the sums by "
+    "the size t of that population, so that a shift of the outcome moves the answer; hajek does not.",
     coverage_rows=4000,
     example=Example(
         data="data/policy/2025-01/lalonde_nsw.csv",

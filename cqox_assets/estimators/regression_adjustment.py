@@ -236,7 +236,8 @@ SPEC = EstimatorSpec(
     ),
     params=RegressionAdjustmentParams,
     question="What is the average effect when each arm has its own regression on the covariates?",
-    formula=r"y_i = \alpha + \tau d_i + (x_i - \bar x)'\beta + d_i (x_i - \bar x)'\gamma + u_i",
+    formula=r"y_i = \alpha + \tau d_i + (x_i - \bar x)'\beta + d_i (x_i - \bar x)'\gamma + u_i, \qquad"
+    r" \bar x \text{ over all units } (\mathrm{ATE}) \text{ or the treated } (\mathrm{ATT})",
     reading="In a trial it is never less precise than the difference in means in large samples, whatever the "
     "outcome's true form. Without randomisation it rests on the straight line of each arm: look at specification_p, "
     "and at raw_smd for how far the lines must be extended. Its interval is for the population that the rows were "

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from cqox_assets.declaration import Contrast
-from cqox_assets.errors import DeclarationError, MappingError
+from cqox_assets.errors import DataError, DeclarationError
 from cqox_assets.mapping.columns import Kind, as_number, as_text, suggest
 from cqox_assets.mapping.vocabulary import fold, matches, one_of, reference_of
 
@@ -127,12 +127,13 @@ def code_number(series: pd.Series, kind: Kind, name: str, role: str) -> tuple[np
 
     Raises
     ------
-    MappingError
+    DataError
         If the column holds words that are no numbers and are not two, or dates for an outcome.
     """
     if kind == Kind.DATE and role == "outcome":
-        raise MappingError(
-            f"column '{name}' holds dates and cannot be the outcome; give a number, such as days until it"
+        raise DataError(
+            f"column '{name}' holds dates and cannot be the outcome; give a number, such as days until it",
+            code="outcome_is_date",
         )
     if kind != Kind.TEXT:
         numbers = as_number(series)
@@ -144,9 +145,10 @@ def code_number(series: pd.Series, kind: Kind, name: str, role: str) -> tuple[np
     spelling = {word: fold(word) for word in words.dropna().unique()}
     levels = sorted({folded: word for word, folded in spelling.items()}.values())
     if len(levels) > 2:
-        raise MappingError(
+        raise DataError(
             f"column '{name}' cannot be the {role}: it holds words such as {', '.join(map(repr, levels[:4]))}; "
-            "give numbers or two values such as yes and no"
+            "give numbers or two values such as yes and no",
+            code=f"{role}_not_numeric",
         )
     one, sure = one_of(levels)
     coded = words.map({word: float(one is not None and folded == fold(one)) for word, folded in spelling.items()})

@@ -63,8 +63,9 @@ def prepare(
     Raises
     ------
     MappingError
-        If a role or column is not known, a column plays two roles that exclude each other, or words stand where
-        numbers are needed.
+        If a role or column is not known, or a column plays two roles that exclude each other.
+    DataError
+        If words or dates stand where numbers are needed, or two columns have one name.
     DeclarationError
         If a declared arm or intervention time is not among the values.
     """

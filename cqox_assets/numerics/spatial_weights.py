@@ -80,7 +80,7 @@ def find_neighbours(study: Study, rule: NeighbourRule) -> Neighbours:
     ------
     NeighbourError
         If there is nothing to tell neighbours from, units repeat, edges name no units of the table, coordinates are
-        none, or units have no neighbours although that was not allowed.
+        none or all the same, or units have no neighbours although that was not allowed.
     """
     labels = _labels(study)
     edges = study.tables.get("edges")
@@ -213,6 +213,7 @@ def _from_places(study: Study, rule: NeighbourRule, source: str) -> tuple["csr_m
     from scipy.spatial import cKDTree
 
     places = _places(study, rule.planar)
+    notices = _shared_places(places, rule.nearest if source == "nearest" else None)
     n, unit = len(places), "" if rule.planar else " km"
     tree = cKDTree(places)
     if source == "band":
@@ -235,7 +236,26 @@ def _from_places(study: Study, rule: NeighbourRule, source: str) -> tuple["csr_m
         own[~own.any(axis=1), k] = True  # among more copies of a place than neighbours, a unit may miss itself
         j, i = found[~own], np.repeat(np.arange(n), k)
         words = f"the {k} nearest neighbours"
-    return coo_matrix((np.ones(len(i)), (i, j)), (n, n)).tocsr(), words, []
+    return coo_matrix((np.ones(len(i)), (i, j)), (n, n)).tocsr(), words, notices
+
+
+def _shared_places(places: np.ndarray, nearest: int | None) -> list[str]:
+    """Return what to say of units at one point, shape (n, 2 or 3); refuse if all of them are."""
+    _, place, count = np.unique(places.round(12), axis=0, return_inverse=True, return_counts=True)
+    if len(count) == 1 and len(places) > 1:
+        raise NeighbourError(
+            f"all {len(places)} units have the same latitude and longitude, so no distance tells who is near whom; "
+            "map coordinates that differ, or deliver edges.csv",
+            code="no_distance",
+        )
+    crowd = count[place.ravel()]
+    if nearest is not None and (many := int((crowd > nearest + 1).sum())):
+        return [
+            f"{many} units share their place with more than {nearest} others, so which {nearest} of these are their "
+            "neighbours is arbitrary; set band, deliver edges.csv, or deliver one row per place"
+        ]
+    shared = int((crowd > 1).sum())
+    return [f"{shared} units share their place with others"] if shared else []
 
 
 def _places(study: Study, planar: bool) -> np.ndarray:

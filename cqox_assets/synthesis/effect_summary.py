@@ -9,6 +9,7 @@ from cqox_assets.discovery.plan import MethodPlan
 from cqox_assets.result import Effect, EffectEstimate, Failure, Outcome, Refusal
 from cqox_assets.synthesis._helpers import normal_quantile, spread_of, weighted_median
 from cqox_assets.synthesis.assumption_ledger import LedgerRow, assumption_ledger
+from cqox_assets.synthesis.populations import other_populations, populations_of
 from cqox_assets.wording import listed, short
 
 FORMULA = (
@@ -41,6 +42,8 @@ class EffectGroup:
     parting : str
         Where the estimators do not agree closely: the assumption that parts them most, with what those who make it
         find and what the others find.
+    population : str
+        Whom the average is about where a study has several arms; empty where there is only one answer to that.
     """
 
     estimand: str
@@ -66,13 +69,15 @@ class EffectGroup:
     shared: tuple[str, ...] = ()
     differing: tuple[str, ...] = ()
     parting: str = ""
+    population: str = ""
 
     @property
     def label(self) -> str:
-        """Estimand, contrast and place in words."""
+        """Estimand, contrast, place and population in words."""
         place = ", ".join(f"{key} {value}" for key, value in self.at.items())
         scale = "" if self.scale == "difference" else f" ({self.scale.replace('_', ' ')})"
-        return f"{self.estimand} of {self.contrast}{scale}" + (f" at {place}" if place else "")
+        among = f" among {self.population}" if self.population else ""
+        return f"{self.estimand} of {self.contrast}{scale}" + (f" at {place}" if place else "") + among
 
 
 @dataclass(frozen=True)
@@ -192,6 +197,11 @@ def _condense(
     aside = {name: reason for name in members if (reason := _contradicted(answered[name], plan))}
     aside |= _repeated({name: effect for name, effect in members.items() if name not in aside})
     counted = {name: effect for name, effect in members.items() if name not in aside}
+    # In a trial chance makes the units of any two arms like those of all.
+    places = {} if plan.design == "trial" else populations_of(members)
+    population, others = other_populations(places, counted)
+    aside |= others
+    counted = {name: effect for name, effect in counted.items() if name not in others}
     estimand, contrast, scale, place = key
     null = next(iter(members.values())).null
     numbers = consensus_of(list(counted.values()))
@@ -208,8 +218,17 @@ def _condense(
         set_aside=aside,
         shared=tuple(sorted(shared)),
         differing=tuple(sorted(set().union(*assumed) - shared)),
-        sentence=" ".join(part for part in (_sentence(numbers, tuple(counted), aside), parting) if part),
+        sentence=" ".join(
+            part
+            for part in (
+                _sentence(numbers, tuple(counted), aside),
+                f"It averages over {population}." if population else "",
+                parting,
+            )
+            if part
+        ),
         parting=parting,
+        population=population,
         **numbers,
     )
 
@@ -322,7 +341,10 @@ def _agreement(effects: Sequence[Effect], spread: float, sampling: float | None,
 
 
 def _sentence(numbers: Mapping[str, Any], names: Sequence[str], aside: Mapping[str, str]) -> str:
-    left_out = f" {listed(tuple(aside))} shown but not counted: {next(iter(aside.values()))}." if aside else ""
+    left_out = "".join(
+        f" {listed([name for name in aside if aside[name] == reason])} shown but not counted: {reason}."
+        for reason in dict.fromkeys(aside.values())
+    )
     if numbers["consensus"] is None:
         return f"No estimator that this design supports answered.{left_out}"
     if len(names) == 1:

@@ -401,3 +401,37 @@ def test_any_map_gets_an_answer_or_a_refusal(study: Study, model: str, islands: 
         return
     assert np.isfinite([effect.estimate for effect in outcome.effects]).all()
     assert "NaN" not in to_text(outcome.to_json())
+
+
+def _at(latitude: np.ndarray, longitude: np.ndarray) -> Study:
+    rng = np.random.default_rng(5)
+    n = len(latitude)
+    frame = pd.DataFrame({"lat": latitude, "lon": longitude, "d": rng.integers(0, 2, n) * 1.0})
+    frame["y"] = frame["d"] + rng.standard_normal(n)
+    roles = {Role.OUTCOME: ("y",), Role.TREATMENT: ("d",), Role.LATITUDE: ("lat",), Role.LONGITUDE: ("lon",)}
+    return Study(frame, roles, arms=("no", "yes"))
+
+
+@pytest.mark.parametrize("values", [{}, {"band": 10.0}, {"planar": True}], ids=str)
+def test_units_at_one_point_have_no_neighbours(values: dict[str, object]) -> None:
+    found = refused(_at(np.full(60, 35.7), np.full(60, 139.7)), **values)
+    assert found.code == "no_distance"
+    assert "all 60 units" in found.reason
+
+
+def test_shared_places_are_counted() -> None:
+    rng = np.random.default_rng(6)
+    apart = rng.uniform(30, 40, (60, 2))
+    crowded = apart.copy()
+    crowded[:20] = crowded[0]
+
+    def said(places: np.ndarray, **values: object) -> list[str]:
+        outcome = answer(SPATIAL, _at(places[:, 0], places[:, 1]), model="lag", **values)
+        return [notice for notice in outcome.notices if "share their place" in notice]
+
+    assert said(apart) == []
+    assert said(crowded)[0].startswith("20 units share their place with more than 8 others, so which 8")
+    assert said(crowded, band=800.0) == ["20 units share their place with others"]
+    pairs = apart.copy()
+    pairs[1::2] = pairs[::2]
+    assert said(pairs) == ["60 units share their place with others"]

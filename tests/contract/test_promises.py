@@ -121,6 +121,7 @@ def test_three_arms_stay_three(spec: EstimatorSpec) -> None:
         assert len({effect.estimate for effect in outcome.effects}) == len(outcome.effects)
         assert outcome.sample.used == len(study)
         return
+    assert any("reference arm 'none' only: an average effect is over these" in notice for notice in outcome.notices)
     alone = {arm: answer(spec, part) for arm, part in study.contrasts()}
     found = {arm: [e.estimate for e in outcome.effects if e.at["arm"] == arm] for arm in alone}
     for arm, part in alone.items():

@@ -1,6 +1,7 @@
 """Partial R2 and Rosenbaum bounds: published numbers are with the oracle; here a confounder is hidden and found."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -157,6 +158,41 @@ def test_critical_gamma_is_where_the_upper_p_value_crosses() -> None:
 def test_pairs_without_a_difference_decide_nothing(zeros: str) -> None:
     ranks = signed_ranks(np.zeros(12), zeros)  # type: ignore[arg-type]
     assert upper_p(ranks, 1.0) == 1.0
+
+
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+@pytest.mark.parametrize("zeros", ["keep", "drop"])
+def test_ties_of_decimals_are_those_of_whole_numbers(zeros: str, offset: float) -> None:
+    one = np.array([3, 9, 11, 7, 2, 14, 5, 8, 6, 4], dtype=float)
+    other = np.array([1, 2, 4, 9, 4, 7, 3, 1, 6, 4], dtype=float)
+    whole = signed_ranks(one - other, zeros)  # type: ignore[arg-type]
+    tenths, units = one / 10 + offset, other / 10 + offset
+    decimal = signed_ranks(tenths - units, zeros, np.maximum(tenths, units))  # type: ignore[arg-type]
+    assert decimal.zeros == whole.zeros == 2
+    np.testing.assert_array_equal(decimal.ranks, whole.ranks)
+    np.testing.assert_array_equal(decimal.positive, whole.positive)
+    assert signed_ranks(one / 10 - other / 10).statistic == signed_ranks(one - other).statistic
+
+
+def test_sizes_far_below_the_largest_are_not_merged() -> None:
+    ranks = signed_ranks(np.array([1e-9, 2e-9, -3e-9, 1e9]), "keep", np.array([1e-8, 1e-8, 1e-8, 1e9]))
+    np.testing.assert_array_equal(ranks.ranks, [1, 2, 3, 4])
+
+
+def test_rosenbaum_bounds_do_not_depend_on_the_unit_of_the_outcome() -> None:
+    rng = np.random.default_rng(4)
+    pairs = np.repeat(np.arange(40), 2)
+    whole = pd.DataFrame({"y": rng.integers(10_001, 10_020, 80) + np.tile([4, 0], 40), "d": np.tile([1, 0], 40)})
+    answers = []
+    for scale in (1, 10):
+        frame = whole.assign(y=whole["y"] / scale, pair=pairs)
+        roles = {"outcome": "y", "treatment": "d", "pair": "pair"}
+        estimate = cqox.estimate("difference_in_means", frame, {"outcome": "y", "treatment": "d"})
+        assert isinstance(estimate, EffectEstimate)
+        found = cqox.sensitivity("rosenbaum_bounds", frame, roles, replace(estimate, estimator="propensity_matching"))
+        assert isinstance(found, SensitivityResult)
+        answers.append(found.table["p_upper"].to_numpy())
+    np.testing.assert_allclose(answers[1], answers[0], rtol=1e-12)
 
 
 def test_rosenbaum_bounds_of_declared_pairs() -> None:
