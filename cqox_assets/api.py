@@ -46,6 +46,7 @@ def estimate(
     frame: "pd.DataFrame",
     roles: Roles,
     tables: "Mapping[str, pd.DataFrame] | None" = None,
+    declaration: Mapping[str, Any] | None = None,
     **params: Any,
 ) -> EffectEstimate | Refusal:
     """Run one estimator on a frame.
@@ -60,6 +61,8 @@ def estimate(
         Role to the column or columns that play it, such as `{"outcome": "y", "treatment": "d"}`.
     tables : mapping of str to DataFrame, optional
         Side tables, such as `edges`.
+    declaration : mapping, optional
+        Keys of `study.yaml`, such as `{"treatment_kind": "continuous"}` for a treatment that is an amount.
     **params
         Parameters of the estimator; the catalogue lists them.
 
@@ -74,9 +77,12 @@ def estimate(
         If there is no such estimator or parameter, or a value is out of range.
     MappingError
         If a role or column is not known.
+    DeclarationError
+        If the declaration is not understood.
     """
     spec: EstimatorSpec = entry_named(load_estimators(), name)
-    return run_estimator(spec, _study(frame, roles, tables), build_params(spec.params, params), runner_for())
+    study = _study(frame, roles, tables, declaration)
+    return run_estimator(spec, study, build_params(spec.params, params), runner_for())
 
 
 def estimate_all(
@@ -85,6 +91,7 @@ def estimate_all(
     tables: "Mapping[str, pd.DataFrame] | None" = None,
     params: Mapping[str, Mapping[str, Any]] | None = None,
     only: Iterable[str] | None = None,
+    declaration: Mapping[str, Any] | None = None,
 ) -> dict[str, Outcome]:
     """Run every estimator, or those named, on a frame; nuisance models are fitted once and shared.
 
@@ -96,6 +103,8 @@ def estimate_all(
         Parameters per estimator.
     only : iterable of str, optional
         Names or aliases of the estimators to run; all of them by default.
+    declaration : mapping, optional
+        Keys of `study.yaml`, such as `{"treatment_kind": "continuous"}` for a treatment that is an amount.
 
     Returns
     -------
@@ -108,6 +117,8 @@ def estimate_all(
         If a name is not known, or `params` has a bad parameter.
     MappingError
         If a role or column is not known.
+    DeclarationError
+        If the declaration is not understood.
     """
     from cqox_assets.nuisance.shared import shared_nuisance
 
@@ -116,7 +127,7 @@ def estimate_all(
     asked = {entry_named(catalogue, name).name: dict(values) for name, values in (params or {}).items()}
     for name, values in asked.items():
         build_params(catalogue[name].params, values)  # a wrong parameter is said before anything runs
-    study = _study(frame, roles, tables)
+    study = _study(frame, roles, tables, declaration)
     sharing = any(spec.shares_nuisance for spec in chosen.values())
     held = shared_nuisance(study) if sharing else None
     context = runner_for(Context(nuisance=held if isinstance(held, Nuisance) else None))
@@ -129,9 +140,10 @@ def sensitivity(
     roles: Roles,
     estimate: EffectEstimate,
     tables: "Mapping[str, pd.DataFrame] | None" = None,
+    declaration: Mapping[str, Any] | None = None,
     **params: Any,
 ) -> SensitivityResult | Refusal:
-    """Ask one sensitivity question about an estimate of the same frame and roles.
+    """Ask one sensitivity question about an estimate of the same frame, roles and declaration.
 
     Raises
     ------
@@ -149,7 +161,7 @@ def sensitivity(
         )
     from cqox_assets.nuisance.shared import shared_nuisance
 
-    study, catalogue = _study(frame, roles, tables), load_estimators()
+    study, catalogue = _study(frame, roles, tables, declaration), load_estimators()
     sharing = estimate.estimator in catalogue and catalogue[estimate.estimator].shares_nuisance
     held = shared_nuisance(study) if sharing else None
     shared = held if isinstance(held, Nuisance) else None

@@ -36,6 +36,8 @@ def cross_fitted(case: Case, scores: Mapping[str, str]) -> Answer:
         se="influence",
         clip=_clip(case.spec.get("trim")),
     )
+    if "propensity" not in result.tables:  # an amount has none
+        return headline(result)
     e = result.tables["propensity"]["propensity"]
     return headline(result, e_range=[float(e.min()), float(e.max())])
 

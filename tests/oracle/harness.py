@@ -9,6 +9,8 @@ from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
 
+import pandas as pd
+
 import cqox_assets as cqox
 from cqox_assets.errors import CatalogError
 from cqox_assets.result import EffectEstimate
@@ -58,10 +60,19 @@ def ask(case: Case, name: str, **params: Any) -> EffectEstimate:
     assert case.frame is not None
     used = dict.fromkeys(name for names in case.roles.values() for name in names)
     tables = params.pop("tables", None if case.edges is None else {"edges": case.edges})
-    outcome = cqox.estimate(name, case.frame[list(used)], dict(case.roles), tables=tables, **params)
+    stated = {"treatment_kind": "continuous"} if is_amount(case) else {}
+    outcome = cqox.estimate(name, case.frame[list(used)], dict(case.roles), tables, stated, **params)
     if not isinstance(outcome, EffectEstimate):
         raise RefusedError(f"refused ({outcome.code}): {outcome.reason}")
     return outcome
+
+
+def is_amount(case: Case) -> bool:
+    """Whether the treatment is one numeric column that is not 0/1: the vocabulary then means an amount, not arms."""
+    names = case.roles.get("treatment", [])
+    if case.frame is None or len(names) != 1 or not pd.api.types.is_numeric_dtype(case.frame[names[0]]):
+        return False
+    return not case.frame[names[0]].dropna().isin((0, 1)).all()
 
 
 def headline(result: EffectEstimate, **extras: Any) -> Answer:
@@ -78,25 +89,51 @@ def load_adapters() -> dict[str, ModuleType]:
     }
 
 
-def run_entry(entry: Mapping[str, Any], folders: Sequence[Path], known: Mapping[str, ModuleType]) -> Verdict:
-    """Answer and judge one entry; nothing that goes wrong stops the others."""
-    spec, facts = entry["spec"], (entry["id"], entry["spec"].get("method", ""), entry["kind"])
+def run_entry(entry: Any, folders: Sequence[Path], known: Mapping[str, ModuleType]) -> Verdict:
+    """Answer and judge one entry; nothing that goes wrong with it stops the others."""
+    facts = _facts(entry)
     try:
+        spec = _spec_of(entry)
         if entry.get("data_available") is False:
             raise UncoveredError("the data are not available")
-        adapter = known.get(spec.get("method"))
+        adapter = known.get(str(spec.get("method")))
         if adapter is None:
             raise UncoveredError(f"method {spec.get('method')!r} has no adapter")
         _check_vocabulary(spec, adapter)
         answer = adapter.answer(build_case(spec, folders))
+        problems = judge_answer(entry, answer)
+        status = "reported" if spec.get("compare") == "report" else ("missed" if problems else "met")
+        return Verdict(
+            *facts, status, "; ".join(problems), answer.value, entry.get("value"), answer.se, entry.get("se")
+        )
     except (UncoveredError, CatalogError) as error:  # a parameter that the product does not offer
         return Verdict(*facts, "uncovered", str(error))
     except Exception as error:  # a refusal or a bug where the references have a number
         return Verdict(*facts, "missed", f"{type(error).__name__}: {error}", value=entry.get("value"))
-    problems = judge_answer(entry, answer)
-    reported = spec.get("compare") == "report"
-    status = "reported" if reported else ("missed" if problems else "met")
-    return Verdict(*facts, status, "; ".join(problems), answer.value, entry.get("value"), answer.se, entry.get("se"))
+
+
+def _facts(entry: Any) -> tuple[str, str, str]:
+    """Return identity, method and kind of an entry, whatever it is."""
+    content = entry if isinstance(entry, Mapping) else {}
+    spec = content.get("spec")
+    method = spec.get("method") if isinstance(spec, Mapping) else None
+    return str(content.get("id", "(no id)")), str(method or ""), str(content.get("kind", ""))
+
+
+def _spec_of(entry: Any) -> Mapping[str, Any]:
+    """Return the spec of an entry that has everything an entry needs."""
+    if not isinstance(entry, Mapping):
+        raise UncoveredError(f"the entry is a {type(entry).__name__}, not an object")
+    for key in ("spec", "kind", "value"):
+        if key not in entry:
+            raise UncoveredError(f"the entry has no '{key}'")
+    spec = entry["spec"]
+    if not isinstance(spec, Mapping):
+        raise UncoveredError(f"the entry's spec is a {type(spec).__name__}, not an object")
+    for key in ("params", "roles"):
+        if not isinstance(spec.get(key) or {}, Mapping):
+            raise UncoveredError(f"spec.{key} is a {type(spec[key]).__name__}, not an object")
+    return spec
 
 
 def _check_vocabulary(spec: Mapping[str, Any], adapter: ModuleType) -> None:

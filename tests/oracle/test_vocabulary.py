@@ -1,0 +1,191 @@
+"""Vocabulary values on simulated data, against formulas written out here; and entries that are odd or incomplete."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import cqox_assets as cqox
+from cqox_assets.errors import DeclarationError
+from cqox_assets.result import EffectEstimate
+from tests.oracle.__main__ import main
+from tests.oracle.harness import Answer, Verdict, load_adapters, run_entry
+
+Z = 1.959963984540054
+ADAPTERS = load_adapters()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write one file of 300 rows whose columns serve every test."""
+    rng, n = np.random.default_rng(20), 300
+    x, group = rng.normal(size=n), rng.integers(0, 25, n)
+    d = (rng.random(n) < 1 / (1 + np.exp(-0.5 * x))) * 1.0
+    few, many, z = rng.integers(0, 4, n) * 1.0, rng.normal(size=n), rng.normal(size=n)
+    shared = rng.normal(size=25)[group]
+    m = 0.5 * d + 0.3 * x + shared + rng.normal(size=n)
+    y = 1 + 2 * d + 0.5 * few + x + 0.5 * m + 0.6 * shared + 0.4 * d * x + rng.normal(size=n) * (1 + d)
+    frame = pd.DataFrame(
+        {"y": y, "d": d, "x": x, "w": rng.normal(size=n), "few": few, "many": many + 0.5 * x, "z": z,
+         "few_z": np.clip(np.round(few + z), 0, 6), "m": m, "g": group, "e": 1 / (1 + np.exp(-0.5 * x))}
+    )  # fmt: skip
+    place = tmp_path_factory.mktemp("vocabulary")
+    frame.to_csv(place / "rows.csv", index=False)
+    return place
+
+
+@pytest.fixture(scope="module")
+def rows(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "rows.csv")
+
+
+def _entry(value: Any, error: float | None = None, ends: Any = None, /, **spec: Any) -> dict[str, Any]:
+    return {
+        "id": "own", "kind": "exact", "value": value, "se": error, "ci": ends,
+        "tolerance": {"value_rtol": 1e-8, "se_rtol": 1e-7},
+        "spec": {"file": "rows.csv", "target": "sample", "estimand": "ATE", "compare": "tolerance", "params": {},
+                 "report": "estimate", **spec},
+    }  # fmt: skip
+
+
+def _run(folder: Path, value: Any, error: float | None = None, ends: Any = None, /, **spec: Any) -> Verdict:
+    return run_entry(_entry(value, error, ends, **spec), [folder], ADAPTERS)
+
+
+def _met(folder: Path, value: float, error: float | None = None, ends: Any = None, /, **spec: Any) -> None:
+    """Assert that the entry is met, and that it would not be with another value or standard error."""
+    verdict = _run(folder, value, error, ends, **spec)
+    assert verdict.status == "met", verdict
+    if error is not None:
+        assert _run(folder, value, 1.001 * error, **spec).status == "missed"
+    assert _run(folder, value + 1e-3 * max(1.0, abs(value)), **spec).status == "missed"
+
+
+def _normal(value: float, se: float) -> list[float]:
+    return [value - Z * se, value + Z * se]
+
+
+def _least_squares(
+    design: np.ndarray, outcome: np.ndarray, kind: str, cluster: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return coefficients and covariance, written out from the references' README."""
+    n, k = design.shape
+    bread = np.linalg.inv(design.T @ design)
+    coef = bread @ design.T @ outcome
+    e = outcome - design @ coef
+    leverage = np.einsum("ij,jk,ik->i", design, bread, design)
+    if kind == "classical":
+        return coef, bread * (e @ e) / (n - k)
+    if cluster is None:
+        factor = {"HC0": 1.0, "HC1": n / (n - k), "HC3": 1 / (1 - leverage) ** 2}[kind]
+        return coef, bread @ (design.T * (e**2 * factor)) @ design @ bread
+    sums = np.stack([(design * e[:, None])[cluster == g].sum(axis=0) for g in np.unique(cluster)])
+    size = len(sums)
+    return coef, bread @ sums.T @ sums @ bread * size / (size - 1) * (n - 1) / (n - k)
+
+
+def _columns(*columns: Any) -> np.ndarray:
+    return np.column_stack([np.ones(len(columns[0])), *columns])
+
+
+# odd entries
+
+
+def test_an_entry_that_goes_wrong_stops_no_other(folder: Path) -> None:
+    odd: list[Any] = [
+        17, None, {}, {"id": "a", "spec": {}, "kind": "exact"}, {"id": "b", "spec": [], "kind": "exact", "value": 1},
+        {"id": "c", "spec": {"method": "ols"}, "value": 1}, {"id": "d", "kind": "exact", "value": 1},
+        {"id": "e", "kind": "exact", "value": 1, "spec": {"method": "ols", "roles": [1]}},
+        {"id": "f", "kind": "exact", "value": 1, "spec": {"method": "none such"}},
+    ]  # fmt: skip
+    verdicts = [run_entry(item, [folder], ADAPTERS) for item in odd]
+    assert {item.status for item in verdicts} == {"uncovered"}
+    assert [item.detail for item in verdicts[:4]] == [
+        "the entry is a int, not an object", "the entry is a NoneType, not an object",
+        "the entry has no 'spec'", "the entry has no 'value'",
+    ]  # fmt: skip
+    entry = _entry(1.0, method="ols", roles={"outcome": "y", "treatment": "d"})
+    strange = SimpleNamespace(KEYS=(), PARAMS=(), ROLES=("outcome", "treatment"), answer=lambda _: Answer("x", "y"))
+    assert run_entry(entry, [folder], {"ols": strange}).status == "missed"  # type: ignore[dict-item]
+    assert run_entry(entry | {"value": "text"}, [folder], ADAPTERS).status == "missed"
+    assert run_entry(entry | {"tolerance": [1]}, [folder], ADAPTERS).status == "missed"
+
+
+def test_files_that_are_no_list_of_entries_are_uncovered(folder: Path, tmp_path: Path) -> None:
+    good = _entry(0.0, method="e_value", file=None, report="e_value", measure="RR", params={"estimate": 2.0})
+    good["value"] = 2 + 2**0.5
+    content = {"a": "not json", "b": '{"notes": 1}', "c": "3", "d": json.dumps({"entries": [good]})}
+    for name, text in content.items():
+        (tmp_path / f"{name}.json").write_text(text, encoding="utf-8")
+    out = tmp_path / "out"
+    out.mkdir()
+    main(["--references", str(tmp_path), "--data", str(folder), "--json", str(out / "f.json")])
+    found = json.loads((out / "f.json").read_text(encoding="utf-8"))
+    assert (found["met"], found["missed"], found["uncovered"]) == (1, 0, 3)
+
+
+# a numeric treatment is an amount
+
+
+def test_the_public_functions_take_a_declaration(rows: pd.DataFrame) -> None:
+    frame, roles = rows[["y", "few", "x"]], {"outcome": "y", "treatment": "few", "covariates": ["x"]}
+    stated = {"treatment_kind": "continuous"}
+    slope = _least_squares(_columns(rows["few"], rows["x"]), rows["y"].to_numpy(), "HC1")[0][1]
+    one = cqox.estimate("ols", frame, roles, declaration=stated)
+    assert isinstance(one, EffectEstimate)
+    assert (one.headline.contrast, one.headline.estimand) == ("one unit of few", "slope")
+    assert one.estimate == pytest.approx(slope)
+    every = cqox.estimate_all(frame, roles, only=["ols"], declaration=stated)["ols"]
+    assert isinstance(every, EffectEstimate)
+    assert every.estimate == one.estimate
+    assert len(cqox.estimate("ols", frame, roles).effects) == 3  # type: ignore[union-attr]
+    with pytest.raises(DeclarationError, match="treatment_kind"):
+        cqox.estimate("ols", frame, roles, declaration={"treatment_kind": "dose"})
+
+
+@pytest.mark.parametrize("d", ["few", "many"])
+def test_a_numeric_treatment_is_an_amount(folder: Path, rows: pd.DataFrame, d: str) -> None:
+    y = rows["y"].to_numpy()
+    roles = {"outcome": "y", "treatment": d, "covariates": ["x"]}
+    for kind in ("classical", "HC1", "HC3"):
+        coef, spread = _least_squares(_columns(rows[d], rows["x"]), y, kind)
+        se = float(np.sqrt(spread[1, 1]))
+        _met(folder, coef[1], se, _normal(coef[1], se), method="ols", roles=roles, se=kind, ci="normal")
+        _met(folder, coef[2], method="ols", roles={"outcome": "y", "covariates": [d, "x"]}, params={"term": "x"})
+    coef, spread = _least_squares(_columns(rows[d]), y, "HC1")
+    _met(folder, coef[1], float(np.sqrt(spread[1, 1])), method="difference_in_means", roles=roles, se="HC1")
+    product = _columns(rows[d], rows["x"], rows[d] * rows["x"])
+    coef, spread = _least_squares(product, y, "HC1")
+    at = np.array([0, 1, 0, 1.5])
+    _met(folder, float(at @ coef), float(np.sqrt(at @ spread @ at)), method="ols_interaction_contrast", roles=roles,
+         se="HC1", params={"interactions": ["x"], "at": {"x": 1.5}})  # fmt: skip
+
+
+@pytest.mark.parametrize("d", ["few", "many"])
+def test_the_partially_linear_model_takes_an_amount(folder: Path, rows: pd.DataFrame, d: str) -> None:
+    n, design, fold = len(rows), _columns(rows["x"]), np.arange(len(rows)) % 3
+    rest = {}
+    for name in ("y", d):
+        values, predicted = rows[name].to_numpy(), np.zeros(n)
+        for k in range(3):
+            coef = np.linalg.lstsq(design[fold != k], values[fold != k], rcond=None)[0]
+            predicted[fold == k] = design[fold == k] @ coef
+        rest[name] = values - predicted
+    u, v = rest["y"], rest[d]
+    theta = float(u @ v / (v @ v))
+    psi = v * (u - v * theta) / np.mean(v**2)
+    _met(folder, theta, float(np.sqrt(np.mean(psi**2) / n)), method="dml_plr", score="partialling_out",
+         folds="index_mod", outcome_learner="ols", treatment_learner="ols", aggregation="dml2", se="influence",
+         params={"n_folds": 3}, roles={"outcome": "y", "treatment": d, "covariates": ["x"]})  # fmt: skip
+
+
+def test_instruments_for_an_amount_of_few_values(folder: Path, rows: pd.DataFrame) -> None:
+    y, design, z = rows["y"].to_numpy(), _columns(rows["few_z"], rows["x"]), _columns(rows["z"], rows["x"])
+    coef = np.linalg.solve(z.T @ design, z.T @ y)
+    roles = {"outcome": "y", "treatment": "few_z", "covariates": ["x"], "instruments": ["z"]}
+    _met(folder, coef[1], method="iv", form="2sls", estimand="LATE", roles=roles)
