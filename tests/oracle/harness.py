@@ -17,7 +17,7 @@ from cqox_assets.result import EffectEstimate
 from tests.oracle import adapters
 from tests.oracle.cases import COMMON_KEYS, Case, UncoveredError, build_case
 
-_Z = 1.959963984540054
+Z = 1.959963984540054
 _RANDOM_SE = ("bootstrap", "placebo", "median_over_seeds", "forest_")
 _FOLLOWS = {"normal", "t_clusters_minus_1", "t_df_minus_1", "percentile", "exp_normal", "quantiles_of_draws"}
 
@@ -204,7 +204,7 @@ def _interval(entry: Mapping[str, Any], own: Answer, room: float | None, se_room
         return []
     if absolute is None and (room is None or se_room is None):
         return []
-    allowed = absolute if absolute is not None else 1.001 * ((room or 0.0) + _Z * (se_room or 0.0))
+    allowed = absolute if absolute is not None else 1.001 * ((room or 0.0) + Z * (se_room or 0.0))
     pairs = zip(("low", "high"), own.ci, ends, strict=True)
     return [text for name, mine, end in pairs if end is not None for text in _differs(f"ci {name}", mine, end, allowed)]
 

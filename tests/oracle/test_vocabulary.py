@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from scipy import stats
 
 import cqox_assets as cqox
 from cqox_assets.errors import DeclarationError
@@ -189,3 +188,111 @@ def test_instruments_for_an_amount_of_few_values(folder: Path, rows: pd.DataFram
     coef = np.linalg.solve(z.T @ design, z.T @ y)
     roles = {"outcome": "y", "treatment": "few_z", "covariates": ["x"], "instruments": ["z"]}
     _met(folder, coef[1], method="iv", form="2sls", estimand="LATE", roles=roles)
+
+
+# a network in which some nodes have no neighbour
+
+CONDITIONS = ("d00", "d01", "d10", "d11")
+
+
+@pytest.fixture(scope="module")
+def network(folder: Path) -> tuple[pd.DataFrame, np.ndarray]:
+    """Write 14 nodes, three of them isolated; return them and their ties."""
+    rng, n = np.random.default_rng(3), 14
+    ties = np.zeros((n, n))
+    for one, other in ((0, 1), (1, 2), (2, 3), (3, 4), (4, 5), (5, 6), (6, 7), (7, 8), (8, 9), (9, 10), (0, 5), (2, 8)):
+        ties[one, other] = ties[other, one] = 1
+    edges = np.argwhere(np.triu(ties))
+    pd.DataFrame(edges, columns=["from", "to"]).to_csv(folder / "edges.csv", index=False)
+    t = np.array([1, 1, 0, 0, 1, 0, 0, 0, 0, 1, 0, 1, 0, 0.0])
+    frame = pd.DataFrame({"id": np.arange(n), "t": t, "y": 1 + t + rng.normal(size=n)})
+    frame.to_csv(folder / "nodes.csv", index=False)
+    return frame, ties
+
+
+def _every_assignment(ties: np.ndarray, q: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return each assignment's probability, and whether it gives node i condition k, shape (assignments, n, 4)."""
+    n = len(ties)
+    drawn = (np.arange(2**n)[:, None] >> np.arange(n)) & 1
+    chance = np.prod(np.where(drawn == 1, q, 1 - q), axis=1)
+    code = 2 * drawn + (drawn @ ties > 0)
+    return chance, code[:, :, None] == np.arange(4)
+
+
+def _aronow_samii(y: np.ndarray, code: np.ndarray, pairs: np.ndarray, compared: tuple[int, int], hajek: bool) -> float:
+    """Return the standard error of a contrast by the formula of the README over all pairs of (node, condition)."""
+    n, own = len(y), np.einsum("ikik->ik", pairs)
+    total = 0.0
+    value = {}
+    for k in compared:
+        seen = code == k
+        mean = np.sum(y[seen] / own[seen, k]) / np.sum(1 / own[seen, k])
+        value[k] = np.where(seen, y - mean if hajek else y, 0.0)
+    for k in compared:
+        for other in compared:
+            sign = 1.0 if k == other else -1.0
+            for i in range(n):
+                for j in range(n):
+                    if not (own[i, k] > 0 and own[j, other] > 0):
+                        continue  # the node can never have the condition, so it is no part of its mean
+                    joint, a, b = pairs[i, k, j, other], value[k][i], value[other][j]
+                    if i == j and k == other:
+                        total += (1 - own[i, k]) * a**2 / own[i, k] ** 2
+                    elif joint > 0:
+                        apart = own[i, k] * own[j, other]
+                        total += sign * (joint - apart) / joint * a * b / apart
+                    else:
+                        total += a**2 / (2 * own[i, k]) + b**2 / (2 * own[j, other])
+    return float(np.sqrt(max(total, 0.0))) / n
+
+
+def test_exposure_means_are_over_all_nodes(folder: Path, network: tuple[pd.DataFrame, np.ndarray]) -> None:
+    frame, ties = network
+    q, n, y, t = 0.4, len(frame), frame["y"].to_numpy(), frame["t"].to_numpy()
+    chance, has = _every_assignment(ties, q)
+    flat = has.reshape(len(chance), -1).astype(float)
+    pairs = ((flat * chance[:, None]).T @ flat).reshape(n, 4, n, 4)
+    own = np.einsum("ikik->ik", pairs)
+    code = (2 * t + (ties @ t > 0)).astype(int)
+    spec = {
+        "method": "network_exposure", "file": "nodes.csv", "exposure": "own_by_any_treated_neighbour",
+        "design": "bernoulli", "roles": {"outcome": "y", "treatment": "t", "node": "id"},
+        "edges": {"file": "edges.csv", "source": "from", "target": "to", "listed": "once"},
+    }  # fmt: skip
+    for form in ("horvitz_thompson", "hajek", "unweighted"):
+        means = []
+        for k in range(4):
+            seen = code == k
+            weight = np.ones(seen.sum()) if form == "unweighted" else 1 / own[seen, k]
+            size = n if form == "horvitz_thompson" else weight.sum()
+            means.append(float(weight @ y[seen]) / size)
+            _met(folder, means[k], **spec, report="condition_mean", normalise=form,
+                 params={"probability": q, "condition": CONDITIONS[k]})  # fmt: skip
+        for one in range(4):
+            for other in set(range(4)) - {one}:
+                named = {"probability": q, "contrast": [CONDITIONS[one], CONDITIONS[other]]}
+                given = {"report": "contrast", "normalise": form, "params": named}
+                if form == "unweighted":
+                    _met(folder, means[one] - means[other], **spec, **given)
+                    continue
+                error = _aronow_samii(y, code, pairs, (one, other), form == "hajek")
+                value = means[one] - means[other]
+                _met(folder, value, error, _normal(value, error), **spec, **given, se="aronow_samii", ci="normal")
+    _met(folder, float(own[:, 1].mean()), **spec, report="mean_exposure_probability",
+         params={"probability": q, "condition": "d01"})  # fmt: skip
+
+
+def test_what_becomes_of_isolated_nodes_is_said(network: tuple[pd.DataFrame, np.ndarray]) -> None:
+    frame, ties = network
+    edges = pd.DataFrame(np.argwhere(np.triu(ties)), columns=["source", "target"])
+    roles, tables = {"outcome": "y", "treatment": "t", "unit": "id"}, {"edges": edges}
+    found = cqox.estimate("network_effects", frame, roles, tables, probability=0.4, units="all")
+    assert isinstance(found, EffectEstimate)
+    assert any("3 units have no neighbour" in note and "different sets of units" in note for note in found.notices)
+    assert found.sample.used == 14
+    share = found.diagnostic("exposure_share")
+    assert share is not None
+    direct = cqox.estimate("network_effects", frame, roles, tables, probability=0.4, estimand="total")
+    assert isinstance(direct, EffectEstimate)
+    assert direct.sample.dropped == {"cannot have every compared exposure": 3}
+    assert not any("different sets of units" in note for note in direct.notices)
