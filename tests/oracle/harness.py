@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pandas as pd
+from scipy.special import stdtrit
 
 import cqox_assets as cqox
 from cqox_assets.errors import CatalogError
@@ -248,11 +249,27 @@ def _same(name: str, own: Any, wanted: Any, relative: float) -> list[str]:
     return _differs(name, float(own), float(wanted), max(1e-12, relative * abs(float(wanted))))
 
 
-def interval_form(case: Case) -> str:
+def interval_form(case: Case, clustered_se: str | None = None) -> str:
     """Return the estimator's `interval_form` for the spec's `ci`; another form leaves the entry uncovered."""
-    clustered = str(case.spec.get("se")).startswith("CR")
+    clustered = str(clustered_se or case.spec.get("se")).startswith("CR")
     known = {None: "auto", "normal": "normal", **({"t_clusters_minus_1": "t"} if clustered else {})}
     return str(case.choose("ci", known))
+
+
+def with_interval(case: Case, own: Answer, df: float) -> Answer:
+    """Return the answer with the interval that the spec's `ci` makes of its value and standard error.
+
+    `df` are the residual degrees of freedom. What `ci` says is arithmetic on the two, so it is the same everywhere.
+    """
+    clusters = case.roles.get("cluster")
+    known: dict[str | None, float | None] = {None: None, "normal": math.inf, "t_df_minus_1": df - 1}
+    if clusters and case.frame is not None:
+        known["t_clusters_minus_1"] = float(case.frame[clusters[0]].nunique() - 1)
+    degrees = case.choose("ci", known)
+    if degrees is None or own.se is None:
+        return own
+    reach = own.se * (Z if math.isinf(degrees) else float(stdtrit(degrees, 0.975)))
+    return replace(own, ci=(own.value - reach, own.value + reach))
 
 
 def standard_error(case: Case, *offered: str) -> str:

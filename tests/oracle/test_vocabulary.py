@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import cqox_assets as cqox
 from cqox_assets.errors import DeclarationError
@@ -188,6 +189,74 @@ def test_instruments_for_an_amount_of_few_values(folder: Path, rows: pd.DataFram
     coef = np.linalg.solve(z.T @ design, z.T @ y)
     roles = {"outcome": "y", "treatment": "few_z", "covariates": ["x"], "instruments": ["z"]}
     _met(folder, coef[1], method="iv", form="2sls", estimand="LATE", roles=roles)
+
+
+# formulas for standard errors
+
+
+@pytest.mark.parametrize("kind", ["classical", "HC1", "CR1"])
+@pytest.mark.parametrize("interaction", [False, True])
+def test_the_delta_formula_of_mediation(folder: Path, rows: pd.DataFrame, kind: str, interaction: bool) -> None:
+    n, d, m = len(rows), rows["d"].to_numpy(), rows["m"].to_numpy()
+    cluster = rows["g"].to_numpy() if kind == "CR1" else None
+    a, va = _least_squares(_columns(d, rows["x"]), m, kind, cluster)
+    product = [d * m] if interaction else []
+    b, vb = _least_squares(_columns(m, d, rows["x"], *product), rows["y"].to_numpy(), kind, cluster)
+    level, mean = (0.5, float(rows["x"].mean())) if interaction else (0.0, 0.0)
+    g = b[4] if interaction else 0.0
+    # gradients in (a0, a1, ax) and (b0, bm, bd, bx[, bdm]); covariates are fixed, the two models are independent
+    through = b[1] + g * level
+    acme = (a[1] * through, [0, through, 0], [0, a[1], 0, 0, a[1] * level])
+    middle = a[0] + a[1] * level + a[2] * mean
+    ade = (b[2] + g * middle, [g, g * level, g * mean], [0, 0, 1, 0, middle])
+    total = tuple(np.add(one, other) for one, other in zip(acme, ade, strict=True))
+    roles = {"outcome": "y", "treatment": "d", "covariates": ["x"], "mediator": "m"} | (
+        {"cluster": "g"} if cluster is not None else {}
+    )
+    for name, (value, by_a, by_b) in {"acme": acme, "ade": ade, "total": total}.items():
+        one, other = np.asarray(by_a, float), np.asarray(by_b, float)[: len(b)]
+        se = float(np.sqrt(one @ va @ one + other @ vb @ other))
+        _met(folder, float(value), se, _normal(float(value), se), method="mediation", report=name, roles=roles,
+             interaction=interaction, mediator_model="ols", outcome_model="ols", inference="delta", se="delta",
+             coef_vcov=kind, ci="normal")  # fmt: skip
+    if kind == "CR1":
+        reach = stats.t.ppf(0.975, rows["g"].nunique() - 1) * se
+        ends = [float(value) - reach, float(value) + reach]
+        spec = {"method": "mediation", "report": "total", "roles": roles, "interaction": interaction, "se": "delta"}
+        _met(folder, float(value), se, ends, **spec, coef_vcov=kind, ci="t_clusters_minus_1")
+    assert n == 300
+
+
+@pytest.mark.parametrize("centre", ["all", "treated"])
+def test_the_superpopulation_term_is_of_all_rows(folder: Path, rows: pd.DataFrame, centre: str) -> None:
+    x, d = rows[["x", "w"]].to_numpy(), rows["d"].to_numpy()
+    centred = x - (x if centre == "all" else x[d == 1]).mean(axis=0)
+    coef, spread = _least_squares(_columns(d, centred, centred * d[:, None]), rows["y"].to_numpy(), "HC0")
+    extra = coef[-2:] @ np.cov(x.T, ddof=0) @ coef[-2:] / len(x)
+    _met(folder, coef[1], float(np.sqrt(spread[1, 1] + extra)), method="regression_adjustment", centre=centre,
+         form="fully_interacted", se="HC0_superpopulation",
+         roles={"outcome": "y", "treatment": "d", "covariates": ["x", "w"]})  # fmt: skip
+
+
+def test_a_bound_that_is_cut_at_one_leaves_no_error(folder: Path, rows: pd.DataFrame) -> None:
+    y, d, x = rows["y"].to_numpy(), rows["d"].to_numpy(), rows[["x", "w"]].to_numpy()
+    df, design = len(y) - 4, _columns(d, x)
+    coef, spread = _least_squares(design, y, "classical")
+    se = float(np.sqrt(spread[1, 1]))
+    first, covariance = _least_squares(_columns(x), d, "classical")
+    t2 = first[1] ** 2 / covariance[1, 1]
+    r2d = t2 / (t2 + len(y) - 3)
+    strength = 0.95 * (1 - r2d) / r2d  # as strong as can be: the bound of the outcome is then above 1
+    roles = {"outcome": "y", "treatment": "d", "covariates": ["x", "w"]}
+    spec = {"method": "sensitivity_ovb", "roles": roles, "params": {"benchmark": "x", "strength": strength}}
+    _met(folder, 0.95, **spec, report="bound_r2dz_x")
+    _met(folder, 1.0, **spec, report="bound_r2yz_dx")
+    value = abs(coef[1]) - se * np.sqrt(df * 0.95 / 0.05)
+    _met(folder, float(np.sign(coef[1]) * value), **spec, report="adjusted_estimate")
+    for ci, df_of in {"normal": np.inf, "t_df_minus_1": df - 1}.items():
+        reach = stats.t.ppf(0.975, df_of) * se
+        _met(folder, coef[1], se, [coef[1] - reach, coef[1] + reach], method="sensitivity_ovb", roles=roles,
+             report="estimate", se="classical", ci=ci)  # fmt: skip
 
 
 # a network in which some nodes have no neighbour
