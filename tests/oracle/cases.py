@@ -75,7 +75,7 @@ def build_case(spec: Mapping[str, Any], folders: Sequence[Path]) -> Case:
         return Case(spec, None, roles)
     if spec.get("rows") is not None and len(frame) != spec["rows"]:
         raise AssertionError(f"the data have {len(frame)} rows, the reference {spec['rows']}")
-    frame, added = _with_dummies(frame, spec.get("dummies") or {})
+    frame, added = with_dummies(frame, spec.get("dummies") or {})
     roles["covariates"] = [*roles.get("covariates", []), *added]
     missing = sorted({name for names in roles.values() for name in names} - set(frame.columns))
     if missing:
@@ -115,7 +115,8 @@ def _read(name: str, folders: tuple[Path, ...]) -> pd.DataFrame:
     raise UncoveredError(f"data file {name} is not there")
 
 
-def _with_dummies(frame: pd.DataFrame, dummies: Mapping[str, Any]) -> tuple[pd.DataFrame, list[str]]:
+def with_dummies(frame: pd.DataFrame, dummies: Mapping[str, Any]) -> tuple[pd.DataFrame, list[str]]:
+    """Return the rows with one 0/1 column `column=level` per level except the reference, and the new columns."""
     columns: dict[str, pd.Series] = {}
     for column, reference in dummies.items():
         levels = sorted(frame[column].dropna().unique().tolist())

@@ -249,11 +249,16 @@ def _same(name: str, own: Any, wanted: Any, relative: float) -> list[str]:
     return _differs(name, float(own), float(wanted), max(1e-12, relative * abs(float(wanted))))
 
 
-def interval_form(case: Case, clustered_se: str | None = None) -> str:
-    """Return the estimator's `interval_form` for the spec's `ci`; another form leaves the entry uncovered."""
+def interval_form(case: Case, clustered_se: str | None = None, *, restated: bool = False) -> str:
+    """Return the estimator's `interval_form` for the spec's `ci`; another form leaves the entry uncovered.
+
+    What no estimator offers (residual degrees of freedom less one) is possible if `restated`: the adapter then calls
+    :func:`with_interval`.
+    """
     clustered = str(clustered_se or case.spec.get("se")).startswith("CR")
     known = {None: "auto", "normal": "normal", **({"t_clusters_minus_1": "t"} if clustered else {})}
-    return str(case.choose("ci", known))
+    others = {"t_df_minus_1": "normal", "t_clusters_minus_1": "normal"} if restated else {}
+    return str(case.choose("ci", others | known))
 
 
 def with_interval(case: Case, own: Answer, df: float) -> Answer:
