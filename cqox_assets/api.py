@@ -47,6 +47,7 @@ def estimate(
     frame: "pd.DataFrame",
     roles: Roles,
     tables: "Mapping[str, pd.DataFrame] | None" = None,
+    declaration: Mapping[str, Any] | None = None,
     **params: Any,
 ) -> EffectEstimate | Refusal:
     """Run one estimator on a frame.
@@ -61,6 +62,8 @@ def estimate(
         Role to the column or columns that play it, such as `{"outcome": "y", "treatment": "d"}`.
     tables : mapping of str to DataFrame, optional
         Side tables, such as `edges`.
+    declaration : mapping, optional
+        Keys of `study.yaml`, such as `{"treatment_kind": "continuous"}` for a treatment that is an amount.
     **params
         Parameters of the estimator; the catalogue lists them.
 
@@ -76,11 +79,13 @@ def estimate(
     MappingError
         If a role or a column is not known, or a column plays two roles that exclude each other. What the values of
         the columns do not allow (words or dates as outcome, nothing observed) is never raised: it is refused.
+    DeclarationError
+        If the declaration is not understood.
     """
     spec: EstimatorSpec = entry_named(load_estimators(), name)
     values = build_params(spec.params, params)  # a wrong parameter is said whatever the data are
     try:
-        study = _study(frame, roles, tables)
+        study = _study(frame, roles, tables, declaration)
     except DataError as error:
         return _unusable(spec, error)
     return run_estimator(spec, study, values, runner_for())
@@ -92,6 +97,7 @@ def estimate_all(
     tables: "Mapping[str, pd.DataFrame] | None" = None,
     params: Mapping[str, Mapping[str, Any]] | None = None,
     only: Iterable[str] | None = None,
+    declaration: Mapping[str, Any] | None = None,
 ) -> dict[str, Outcome]:
     """Run every estimator, or those named, on a frame; nuisance models are fitted once and shared.
 
@@ -103,6 +109,8 @@ def estimate_all(
         Parameters per estimator.
     only : iterable of str, optional
         Names or aliases of the estimators to run; all of them by default.
+    declaration : mapping, optional
+        Keys of `study.yaml`, such as `{"treatment_kind": "continuous"}` for a treatment that is an amount.
 
     Returns
     -------
@@ -116,6 +124,8 @@ def estimate_all(
     MappingError
         If a role or a column is not known, or a column plays two roles that exclude each other. What the values of
         the columns do not allow (words or dates as outcome, nothing observed) is never raised: it is refused.
+    DeclarationError
+        If the declaration is not understood.
     """
     catalogue = load_estimators()
     chosen = catalogue if only is None else {spec.name: spec for spec in (entry_named(catalogue, n) for n in only)}
@@ -123,7 +133,7 @@ def estimate_all(
     for name, values in asked.items():
         build_params(catalogue[name].params, values)  # a wrong parameter is said before anything runs
     try:
-        study = _study(frame, roles, tables)
+        study = _study(frame, roles, tables, declaration)
     except DataError as error:
         return {name: _unusable(spec, error) for name, spec in chosen.items()}
     return estimate_study(study, chosen, asked)[0]
@@ -149,9 +159,10 @@ def sensitivity(
     roles: Roles,
     estimate: EffectEstimate,
     tables: "Mapping[str, pd.DataFrame] | None" = None,
+    declaration: Mapping[str, Any] | None = None,
     **params: Any,
 ) -> SensitivityResult | Refusal:
-    """Ask one sensitivity question about an estimate of the same frame and roles.
+    """Ask one sensitivity question about an estimate of the same frame, roles and declaration.
 
     Raises
     ------
@@ -170,7 +181,7 @@ def sensitivity(
     from cqox_assets.nuisance.shared import shared_nuisance
 
     try:
-        study, catalogue = _study(frame, roles, tables), load_estimators()
+        study, catalogue = _study(frame, roles, tables, declaration), load_estimators()
     except DataError as error:
         return _unusable(spec, error)
     sharing = estimate.estimator in catalogue and catalogue[estimate.estimator].shares_nuisance

@@ -61,7 +61,11 @@ class Override(_Block):
 
 
 class Declaration(_Block):
-    """The content of `study.yaml`; every key is optional and beats inference and the domain profile."""
+    """The content of `study.yaml`; every key is optional and beats inference and the domain profile.
+
+    `treatment_kind: continuous` says that a treatment of few distinct numbers is an amount, such as years or tablets,
+    and not a label of arms: estimators then report the slope per unit, or refuse it if they need arms.
+    """
 
     question: str | None = None
     roles: Mapping[str, str | tuple[str, ...] | None] = Field(default_factory=dict)
@@ -71,6 +75,7 @@ class Declaration(_Block):
     direction: Literal["higher_is_better", "lower_is_better"] | None = None
     unit_of_outcome: str | None = None
     contrast: Contrast = Contrast()
+    treatment_kind: Literal["continuous"] | None = None
     cutoff: float | None = None
     intervention_time: str | int | float | None = None
     treated_unit: Scalar | None = None

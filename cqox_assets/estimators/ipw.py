@@ -45,9 +45,10 @@ class IpwParams(CommonParams):
         Propensities are moved to [clip, 1 - clip]; by default 0.01 for cross-fitted models, none for the others.
     se : str
         `m_estimation`: logit equations stacked with those of the means (Lunceford & Davidian 2004,
-        doi:10.1002/sim.1903), default with logit. `known_weights`: HC0 of weighted least squares, weights as known.
-        `influence`: influence of the contrast with the propensity as known; equals `known_weights` under `hajek`;
-        default otherwise, and then on the safe side for the ATE. `auto`: the default.
+        doi:10.1002/sim.1903), default with logit; of a known propensity only those of the means. `known_weights`: HC0
+        of weighted least squares, weights as known. `influence`: influence of the contrast with the propensity as
+        known; equals `known_weights` under `hajek`; default otherwise, and then on the safe side for the ATE. `auto`:
+        the default.
     """
 
     normalise: Literal["hajek", "horvitz_thompson", "none"] = "hajek"
@@ -69,8 +70,8 @@ class _Scores:
 def run(study: Study, params: IpwParams, context: Context) -> EffectEstimate | Refusal:
     """Weight each arm to the target and compare the weighted means."""
     estimand = SPEC.estimand(params)
-    if params.se == "m_estimation" and params.propensity != "logit":
-        raise CatalogError("parameter 'se' is m_estimation, which needs propensity logit; choose influence")
+    if params.se == "m_estimation" and params.propensity not in ("logit", "known"):
+        raise CatalogError("parameter 'se' is m_estimation, which needs propensity logit or known; choose influence")
     refusal = _refuse(study, params)
     if refusal is not None:
         return refusal

@@ -28,8 +28,9 @@ class Coding:
 
 
 def code_treatment(
-    columns: Sequence[pd.Series], kinds: Sequence[Kind], names: Sequence[str], contrast: Contrast
-) -> Coding:
+    columns: Sequence[pd.Series], kinds: Sequence[Kind], names: Sequence[str], contrast: Contrast,
+    *, continuous: bool = False,
+) -> Coding:  # fmt: skip
     """Code one treatment, or several that repeat it in time, as arms 0, 1, ...; a continuous one stays as it is.
 
     The reference arm is the declared one, else the one that reads like it (control, no, placebo, いいえ, nein, 0), else
@@ -41,15 +42,20 @@ def code_treatment(
         Treatment columns, each of length n.
     contrast : Contrast
         Declared reference and compared arms; rows of other arms are marked in `left_out`.
+    continuous : bool
+        Whether the numbers are declared an amount, however few they are; else many distinct numbers are one.
 
     Raises
     ------
     DeclarationError
-        If a declared arm is not among the values.
+        If a declared arm is not among the values, or a continuous treatment holds words or is to have arms.
     """
-    if all(kind.numeric or kind == Kind.EMPTY for kind in kinds):
+    numeric = all(kind.numeric or kind == Kind.EMPTY for kind in kinds)
+    if continuous:
+        _check_continuous(numeric, names, contrast)
+    if numeric:
         numbers = np.column_stack([as_number(series) for series in columns])
-        if _is_continuous(numbers):
+        if continuous or _is_continuous(numbers):
             return Coding(np.where(np.isfinite(numbers), numbers, np.nan))
     codes, levels = _levels(columns, numeric=all(kind.numeric for kind in kinds))
     label = f"treatment '{', '.join(names)}'"
@@ -63,7 +69,20 @@ def code_treatment(
             f"{label}: '{arms[0]}' is taken as the reference arm because it comes first; to change it state "
             f"contrast: {{reference: {arms[1]}}} in study.yaml"
         )
+    if numeric and len(arms) > 2 and not contrast.compared:
+        notices.append(
+            f"{label}: its {len(arms)} numbers are taken as arms; if they are an amount, state treatment_kind: "
+            "continuous in study.yaml"
+        )
     return Coding(values, _readable(arms), left_out if left_out.any() else None, tuple(notices))
+
+
+def _check_continuous(numeric: bool, names: Sequence[str], contrast: Contrast) -> None:
+    listed = ", ".join(f"'{name}'" for name in names)
+    if not numeric:
+        raise DeclarationError(f"treatment_kind is continuous, but treatment {listed} does not hold numbers")
+    if contrast.reference is not None or contrast.compared:
+        raise DeclarationError(f"treatment_kind is continuous, so treatment {listed} has no arms for contrast to name")
 
 
 def _is_continuous(numbers: np.ndarray) -> bool:

@@ -153,6 +153,7 @@ def _drop_rows(draft: Draft, stated: Declaration) -> tuple[Coding | None, pd.Dat
             [draft.kinds[name] for name in treatment],
             treatment,
             stated.contrast,
+            continuous=stated.treatment_kind == "continuous",
         )
         draft.notices += coding.notices
     keep = np.ones(len(draft.frame), dtype=bool)
