@@ -33,7 +33,7 @@ def net_benefits(findings: Mapping[str, Any] | None, design: str | None) -> tupl
     findings : mapping, optional
         Content of `synthesis/policy_value`.
     design : str, optional
-        As declared: scores that adjust for covariates inform about a trial or an observational design only.
+        As declared: scores that adjust for covariates say nothing where an instrument, a cutoff or time identifies.
     """
     if findings is None or findings.get("measure") != "net_benefit" or (design or "observational") not in _ADJUSTING:
         return ()

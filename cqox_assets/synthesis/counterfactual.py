@@ -75,10 +75,16 @@ def counterfactual_systems(study: Study, nuisance: Nuisance | Refusal | Failure 
         "unit": short_unit(study.declaration),
         "limits": dict(LIMITS),
         "method": METHOD,
+        "systems": [_flat(row) for item in found for row in item.rows["averages"]],
         "contrasts": rows,
         "notices": [*said, *NOTICES],
     }
     return Findings(content, tables)
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a system's average as one row of a short table."""
+    return {key: row[key] for key in ("contrast", "title", "estimate", "low", "high", "plug_in")}
 
 
 def robustness_class(size: float) -> str:

@@ -79,11 +79,21 @@ def policy_value(
         "level": LEVEL,
         "settings": prices.settings(),
         "missing": list(prices.missing),
+        "policies": [found for row in rows for found in _side_by_side(row)],
+        "policy_matrix": [{"contrast": item.item.contrast, **row} for item in found for row in item.matrix],
+        "rules": [{"contrast": item.item.contrast, **row} for item in found for row in item.rules],
         "contrasts": rows,
         "method": METHOD,
         "notices": [*said, *prices.notices],
     }
     return Findings(content, tables)
+
+
+def _side_by_side(row: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return treating everybody and treating the best share as two rows."""
+    keys = ("coverage", "treated", "spend", "net_benefit", "low", "high")
+    named = (("everybody", row["treat_all"]), ("best share", row["optimal"]))
+    return [{"contrast": row["contrast"], "policy": name, **{key: found[key] for key in keys}} for name, found in named]
 
 
 def _unit_effects(
@@ -213,9 +223,12 @@ class _Policy:
             text = f"{row['contrast']}: no unit is predicted to gain from treatment; treating everybody brings {whole}."
         even = row["break_even"]
         if even["effect"] is not None:
-            pays = {"yes": "which it reaches", "no": "which it misses", "undecided": "which is within its interval"}
-            reached = pays[even["pays"]]
-            text += f" A treatment pays from an effect of {prices.effect(even['effect'])} on, {reached} on average."
+            pays = {
+                "yes": "which the average exceeds",
+                "no": "which the average misses",
+                "undecided": "within its interval",
+            }
+            text += f" A treatment pays from an effect of {prices.effect(even['effect'])} on, {pays[even['pays']]}."
         budget = row["budget"]
         if budget is not None and budget["binding"]:
             text += f" The budget stops at {budget['affordable_coverage']:.0%}"
@@ -268,7 +281,21 @@ class _Policy:
     def _grown(self) -> tuple[pd.DataFrame, pd.DataFrame]:
         return tree_rows(self.item, self.net, self.judge, LEVEL)
 
+    @property
+    def rules(self) -> list[dict[str, Any]]:
+        """Return the trees with their leaves that treat, in words; values are for the rows that did not choose them."""
+        leaves = self._grown[1]
+        return [
+            {**row, "treat_where": leaves.loc[(leaves["depth"] == row["depth"]) & leaves["treat"], "where"].tolist()}
+            for row in ({str(key): value for key, value in row.items()} for row in self._grown[0].to_dict("records"))
+        ]
+
     def _segments(self) -> list[dict[str, Any]]:
+        return self.matrix
+
+    @cached_property
+    def matrix(self) -> list[dict[str, Any]]:
+        """Return the policy matrix."""
         sign = self.prices.sign
         return segment_rows(self.item, sign * self.effect, (sign * self.item.scores, self.net), self.judge, LEVEL)
 
