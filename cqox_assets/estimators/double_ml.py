@@ -85,6 +85,11 @@ class DoubleMlParams(CommonParams):
     clip_high: float | None = None
     unit_effects: Literal["auto", "none", "first_difference", "within", "correlated_random_effects"] = "auto"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.clip_high is not None and not (self.clip or 0.0) < self.clip_high <= 1:
+            raise CatalogError(f"parameter 'clip_high' is {self.clip_high}; it must be above 'clip' and at most 1")
+
 
 @dataclass(frozen=True)
 class _Fit:

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 import cqox_assets as cqox
-from cqox_assets.errors import DeclarationError
+from cqox_assets.errors import CatalogError, DeclarationError
 from cqox_assets.result import EffectEstimate
 from tests.oracle.__main__ import main
 from tests.oracle.harness import Answer, Verdict, load_adapters, run_entry
@@ -257,6 +257,209 @@ def test_a_bound_that_is_cut_at_one_leaves_no_error(folder: Path, rows: pd.DataF
         reach = stats.t.ppf(0.975, df_of) * se
         _met(folder, coef[1], se, [coef[1] - reach, coef[1] + reach], method="sensitivity_ovb", roles=roles,
              report="estimate", se="classical", ci=ci)  # fmt: skip
+
+
+X_ROLES = {"outcome": "y", "treatment": "d", "covariates": ["x", "w"]}
+
+
+def _stacked(equations: Any, theta: np.ndarray, gradient: np.ndarray) -> float:
+    """Return the standard error of stacked equations, shape (n, k) at theta, with a numerical derivative."""
+    n, bread = len(equations(theta)), np.zeros((len(theta), len(theta)))
+    for j in range(len(theta)):
+        step = np.zeros(len(theta))
+        step[j] = 1e-5
+        bread[:, j] = (equations(theta + step) - equations(theta - step)).mean(axis=0) / 2e-5
+    inverse, scores = np.linalg.inv(bread), equations(theta)
+    return float(np.sqrt(gradient @ inverse @ (scores.T @ scores / n) @ inverse.T @ gradient / n))
+
+
+def _logit(design: np.ndarray, d: np.ndarray) -> np.ndarray:
+    coef = np.zeros(design.shape[1])
+    for _ in range(50):
+        e = 1 / (1 + np.exp(-design @ coef))
+        coef = coef + np.linalg.solve((design * (e * (1 - e))[:, None]).T @ design, design.T @ (d - e))
+    return coef
+
+
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("estimand", ["ATE", "ATT"])
+def test_stacked_equations_of_weighting(folder: Path, rows: pd.DataFrame, known: bool, estimand: str) -> None:
+    y, d, design = rows["y"].to_numpy(), rows["d"].to_numpy(), _columns(rows[["x", "w"]])
+    att, k = estimand == "ATT", 0 if known else 3
+
+    def parts(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        e = rows["e"].to_numpy() if known else 1 / (1 + np.exp(-design @ theta[:3]))
+        one = d if att else d / e
+        return one, (1 - d) / (1 - e) * (e if att else 1.0), [] if known else [design * (d - e)[:, None]]
+
+    def weighting(theta: np.ndarray) -> np.ndarray:
+        one, zero, scores = parts(theta)
+        return np.column_stack([*scores, one * (y - theta[k]), zero * (y - theta[k + 1])])
+
+    def augmented(theta: np.ndarray) -> np.ndarray:
+        one, zero, scores = parts(theta)
+        m1, m0 = design @ theta[k : k + 3], design @ theta[k + 3 : k + 6]
+        start = d * (y - m0) if att else m1 - m0 + one * (y - m1)
+        effect = start - zero * (y - m0) - theta[k + 6] * (d if att else 1.0)
+        return np.column_stack(
+            [*scores, design * (d * (y - m1))[:, None], design * ((1 - d) * (y - m0))[:, None], effect]
+        )
+
+    first = np.zeros(0) if known else _logit(design, d)
+    one, zero, _ = parts(first)
+    means = [one @ y / one.sum(), zero @ y / zero.sum()]
+    roles = X_ROLES | ({"propensity": "e"} if known else {})
+    spec = {"roles": roles, "estimand": estimand, "propensity": "known" if known else "logit", "se": "m_estimation"}
+    se = _stacked(weighting, np.concatenate([first, means]), np.array([*np.zeros(k), 1.0, -1.0]))
+    _near(folder, means[0] - means[1], se, method="ipw", normalise="hajek", **spec)
+    arms = [np.linalg.lstsq(design[d == arm], y[d == arm], rcond=None)[0] for arm in (1, 0)]
+    theta = np.concatenate([first, *arms, [0.0]])
+    value = augmented(theta)[:, -1].mean() / (d.mean() if att else 1.0)
+    theta[-1] = value
+    se = _stacked(augmented, theta, np.array([*np.zeros(k + 6), 1.0]))
+    _near(folder, value, se, method="aipw", outcome_model="ols_per_arm", cross_fit=False, **spec)
+
+
+def _near(folder: Path, value: float, error: float, /, **spec: Any) -> None:
+    """Assert what `_met` does, where the standard error rests on a numerical derivative."""
+    entry = _entry(float(value), error, _normal(float(value), error), **spec, ci="normal")
+    entry["tolerance"] = {"value_rtol": 1e-8, "se_rtol": 1e-6}
+    verdict = run_entry(entry, [folder], ADAPTERS)
+    assert verdict.status == "met", verdict
+    assert run_entry(entry | {"se": 1.0001 * error}, [folder], ADAPTERS).status == "missed"
+
+
+@pytest.mark.parametrize("kind", ["classical", "HC3", "CR1"])
+def test_the_two_regressions_on_instruments_have_errors(folder: Path, rows: pd.DataFrame, kind: str) -> None:
+    cluster = rows["g"].to_numpy() if kind == "CR1" else None
+    design = _columns(rows["z"], rows["w"], rows["x"])
+    roles = {"outcome": "y", "treatment": "few_z", "covariates": ["x"], "instruments": ["z", "w"]}
+    roles |= {"cluster": "g"} if cluster is not None else {}
+    for report, name in (("first_stage_coefficient", "few_z"), ("reduced_form_coefficient", "y")):
+        coef, spread = _least_squares(design, rows[name].to_numpy(), kind, cluster)
+        for place, term in ((1, "z"), (2, "w")):
+            se = float(np.sqrt(spread[place, place]))
+            reach = stats.t.ppf(0.975, len(rows) - 4 - 1) * se
+            ends = [coef[place] - reach, coef[place] + reach]
+            _met(folder, coef[place], se, ends, method="iv", report=report, roles=roles, se=kind, form="2sls",
+                 params={"term": term}, ci="t_df_minus_1", estimand="LATE")  # fmt: skip
+
+
+@pytest.mark.parametrize("ci", ["normal", "t_df_minus_1", "t_clusters_minus_1"])
+def test_an_interval_follows_from_its_standard_error(folder: Path, rows: pd.DataFrame, ci: str) -> None:
+    y, d = rows["y"].to_numpy(), rows["d"].to_numpy()
+    groups = rows["g"].nunique()
+    cases: list[tuple[np.ndarray, dict[str, Any]]] = [
+        (_columns(d), {"method": "difference_in_means"}), (_columns(d, rows["x"]), {"method": "ols"}),
+        (_columns(d, rows["x"], d * rows["x"]),
+         {"method": "ols_interaction_contrast", "params": {"interactions": ["x"], "at": [0.0]}}),
+        (_columns(d, rows["x"] - rows["x"].mean(), d * (rows["x"] - rows["x"].mean())),
+         {"method": "regression_adjustment", "centre": "all"}),
+    ]  # fmt: skip
+    roles = {"outcome": "y", "treatment": "d", "covariates": ["x"], "cluster": "g"}
+    for design, spec in cases:
+        degrees = {"normal": np.inf, "t_df_minus_1": len(y) - design.shape[1] - 1, "t_clusters_minus_1": groups - 1}
+        for kind in ("HC1", "CR1"):
+            coef, spread = _least_squares(design, y, kind, rows["g"].to_numpy() if kind == "CR1" else None)
+            se = float(np.sqrt(spread[1, 1]))
+            reach = float(stats.t.ppf(0.975, degrees[ci])) * se
+            ends = [coef[1] - reach, coef[1] + reach]
+            _met(folder, coef[1], se, ends, roles=roles, se=kind, ci=ci, **spec)
+            assert _run(folder, coef[1], se, [ends[0] - 1e-3, ends[1]], roles=roles, se=kind, ci=ci, **spec).detail
+
+
+def test_propensities_are_moved_to_unequal_bounds(folder: Path, rows: pd.DataFrame) -> None:
+    y, d, design = rows["y"].to_numpy(), rows["d"].to_numpy(), _columns(rows[["x", "w"]])
+    n, fold = len(y), np.arange(len(y)) % 3
+    e, m = np.zeros(n), np.zeros((2, n))
+    for k in range(3):
+        e[fold == k] = 1 / (1 + np.exp(-design[fold == k] @ _logit(design[fold != k], d[fold != k])))
+        for arm in (0, 1):
+            used = (fold != k) & (d == arm)
+            m[arm, fold == k] = design[fold == k] @ np.linalg.lstsq(design[used], y[used], rcond=None)[0]
+    spec = {
+        "method": "dml_irm", "score": "ate", "folds": "index_mod", "outcome_learner": "ols_per_arm", "roles": X_ROLES,
+        "treatment_learner": "logit", "aggregation": "dml2", "params": {"n_folds": 3}, "se": "influence",
+    }  # fmt: skip
+    for low, high in ((0.35, 0.6), (0.0, 0.55), (0.3, 0.7)):
+        moved = np.clip(e, low, high)
+        score = m[1] - m[0] + d * (y - m[1]) / moved - (1 - d) * (y - m[0]) / (1 - moved)
+        value = float(score.mean())
+        _met(folder, value, float(np.sqrt(np.mean((score - value) ** 2) / n)), **spec, trim=[low, high])
+    assert _run(folder, value, **spec, trim=[0.6, 0.4]).status == "uncovered"
+    with pytest.raises(CatalogError, match="clip_high"):
+        cqox.estimate("double_ml", rows, X_ROLES, clip=0.4, clip_high=0.3)
+
+
+def test_the_x_learner_mixes_by_a_known_propensity(folder: Path, rows: pd.DataFrame) -> None:
+    y, d, design = rows["y"].to_numpy(), rows["d"].to_numpy(), _columns(rows[["x", "w"]])
+    one, zero = (np.linalg.lstsq(design[d == arm], y[d == arm], rcond=None)[0] for arm in (1, 0))
+    roles = X_ROLES | {"propensity": "e"}
+    _met(folder, float((design @ (one - zero)).mean()), method="x_learner", report="ate", learner="ols",
+         cross_fit=False, propensity="known", roles=roles)  # fmt: skip
+    found = [
+        cqox.estimate("x_learner", rows[["y", "d", "x", "w", "e"]], roles, propensity=how, learner="random_forest",
+                      cross_fit=False, learner_params={"n_estimators": 20, "min_samples_leaf": 20})
+        for how in ("auto", "known")
+    ]  # fmt: skip
+    effects = [item.tables["unit_effects"]["effect"] for item in found]  # type: ignore[union-attr]
+    assert np.abs(effects[0] - effects[1]).max() > 1e-6
+    refused = cqox.estimate("x_learner", rows, X_ROLES, propensity="known")
+    assert refused.code == "missing_role"  # type: ignore[union-attr]
+    refused = cqox.estimate("x_learner", rows.assign(e=1.0), roles, propensity="known")
+    assert refused.code == "bad_propensity"  # type: ignore[union-attr]
+
+
+def test_every_term_of_a_segmented_regression(folder: Path) -> None:
+    rng, t = np.random.default_rng(5), np.arange(1.0, 61)
+    frame = pd.DataFrame({"t": t, "month": (t.astype(int) + 3) % 12 + 1, "step": (t >= 31) * 1.0})
+    frame["ss"], frame["cc"] = np.sin(2 * np.pi * frame["month"] / 12), np.cos(2 * np.pi * frame["month"] / 12)
+    frame["bend"], frame["other"] = frame["step"] * (t - 31), rng.normal(size=60)
+    frame["y"] = 1 + 0.1 * t + frame["step"] + frame["ss"] + frame["other"] + rng.normal(size=60)
+    frame.to_csv(folder / "series.csv", index=False)
+    frame, y = pd.read_csv(folder / "series.csv"), frame["y"].to_numpy()
+    roles = {"outcome": "y", "treatment": "step", "time": "t", "month": "month"}
+    waves = ["step", "t", "bend", "ss", "cc", "other"]
+    months = frame["month"].to_numpy()
+    dummies = {f"month={level:g}": (months == level) * 1.0 for level in range(2, 13)}
+    trend = ["step", "t"]
+    models: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({name: frame[name] for name in waves},
+         {"roles": roles | {"regressors": waves, "covariates": ["other"]}, "seasonality": "harmonic",
+          "slope_change": True, "params": {"change_point": 31, "harmonics": 1, "period": 12}}),
+        ({name: frame[name] for name in trend} | dummies,
+         {"roles": roles | {"regressors": trend}, "seasonality": "dummies", "params": {"change_point": 31}}),
+        ({name: frame[name] for name in trend} | {"sin1": frame["ss"], "cos1": frame["cc"]},
+         {"roles": roles, "seasonality": "harmonic", "params": {"harmonics": 1, "period": 12}}),
+    ]  # fmt: skip
+    for columns, spec in models:
+        design = _columns(*columns.values())
+        for kind in ("classical", "HC0", "HC1"):
+            coef, spread = _least_squares(design, y, kind)
+            for place, term in enumerate(["const", *columns]):
+                se = float(np.sqrt(spread[place, place]))
+                reach = float(stats.t.ppf(0.975, len(y) - design.shape[1] - 1)) * se
+                ends = [coef[place] - reach, coef[place] + reach]
+                given = spec | {"params": spec["params"] | {"term": term}}
+                entry = _entry(coef[place], se, ends, method="its", report="coefficient", file="series.csv",
+                               family="ols", se=kind, ci="t_df_minus_1", **given)  # fmt: skip
+                entry["tolerance"]["value_abs"] = 1e-9
+                verdict = run_entry(entry, [folder], ADAPTERS)
+                assert verdict.status == "met", (term, verdict)
+
+
+def test_a_density_test_of_any_order() -> None:
+    from cqox_assets.diagnostics.density import density_test
+
+    x = np.sort(np.random.default_rng(1).uniform(-1, 1, 400))
+    cdf = np.arange(400) / 399
+    for q in (1, 2, 4):
+        side = []
+        for rows_of in ((x < 0) & (x >= -0.6), (x >= 0) & (x <= 0.5)):
+            design = np.vander(x[rows_of], q + 1, increasing=True)
+            side.append(np.linalg.lstsq(design, cdf[rows_of], rcond=None)[0][1])
+        found = density_test(x, 2, "uniform", (0.6, 0.5), mass_points=False, test_order=q)
+        assert [found.left, found.right] == pytest.approx(side, rel=1e-7)
 
 
 # a network in which some nodes have no neighbour
