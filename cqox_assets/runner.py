@@ -57,7 +57,10 @@ def _answer(spec: EstimatorSpec, study: Study, params: CommonParams, context: Co
     outcome = refuse_early(spec, suited) or _run_contrasts(spec, suited, params, context)
     if isinstance(outcome, EffectEstimate) and params.inference != "analytic" and not spec.resamples:
         outcome = _resample(spec, suited, params, context, outcome)
-    return replace(outcome, notices=(*notices, *outcome.notices)) if isinstance(outcome, EffectEstimate) else outcome
+    if not isinstance(outcome, EffectEstimate):
+        return outcome
+    said = dict.fromkeys((*study.notices, *notices, *outcome.notices))  # an estimate by way of another repeats its own
+    return replace(outcome, notices=tuple(said))
 
 
 def _in_words(spec: EstimatorSpec, study: Study, error: CqoxError) -> Refusal:
