@@ -82,6 +82,9 @@ class Study:
     missing : mapping of str to float
         Delivered column that plays a role to the share of its cells that were missing before preparation,
         0 included; empty when preparation did not record it.
+    unusable : mapping of str to str
+        Mapped covariate that cannot be adjusted for, because it is empty or holds words of too many kinds, to what was
+        found in it.
     labels : mapping of str to str
         Column to the label that people read in figures; a column without an entry is its own label.
     """
@@ -98,6 +101,7 @@ class Study:
     dropped: Mapping[str, int] = field(default_factory=dict)
     missing: Mapping[str, float] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    unusable: Mapping[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -287,6 +291,7 @@ class Study:
             "dropped": {reason: int(rows) for reason, rows in self.dropped.items()},
             "missing": {column: float(share) for column, share in self.missing.items()},
             "labels": dict(self.labels),
+            "unusable": dict(self.unusable),
             "notices": list(self.notices),
             "fingerprint": self.fingerprint,
         }
@@ -307,6 +312,7 @@ class Study:
             dropped=facts["dropped"],
             missing=facts.get("missing", {}),
             labels=facts["labels"],
+            unusable=facts.get("unusable", {}),
             notices=tuple(facts["notices"]),
         )
 

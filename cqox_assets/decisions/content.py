@@ -218,10 +218,12 @@ def effect_label(effect: Mapping[str, Any], speak: Speaker) -> str:
 
 
 def _notices(card: Mapping[str, Any], speak: Speaker) -> list[Block]:
+    about_data = set(card["study"]["notices"])  # every estimate carries them; the section on the data says them once
     return doc.bullets(
         {"lead": title_of(row["estimator"], speak), "text": said}
         for row in card["estimates"]
         for said in row["notices"]
+        if said not in about_data
     )
 
 

@@ -54,7 +54,8 @@ def _differences(covariates: np.ndarray, treated: np.ndarray, weightings: Sequen
         gap = averages[1] - averages[0]
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = gap / spread
-        found.append(np.where(spread > 0, ratio, np.where(np.abs(gap) > 1e-12, np.copysign(np.inf, gap), 0.0)))
+        apart = np.abs(gap) > 1e-12 * np.abs(averages).max(axis=0)
+        found.append(np.where(spread > 0, ratio, np.where(apart, np.copysign(np.inf, gap), 0.0)))
     return np.array(found)
 
 

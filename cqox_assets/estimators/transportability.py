@@ -188,7 +188,7 @@ def _balance(study: Study, data: Populations, weights: Weighting | None) -> pd.D
     def gap(weight: np.ndarray) -> np.ndarray:
         found = np.abs(np.average(data.x, axis=0, weights=weight) - wanted)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(spread > 0, found / spread, np.where(found > 1e-12, np.inf, 0.0))
+            return np.where(spread > 0, found / spread, np.where(found > 1e-12 * np.abs(wanted), np.inf, 0.0))
 
     before = gap(inside)
     return pd.DataFrame(

@@ -14,7 +14,9 @@ from cqox_assets.mapping.vocabulary import fold, matches, one_of, reference_of
 
 MANY_LEVELS = 10
 _ROWS_PER_LEVEL = 5
+_STRAY = 0.1
 _DIGITS = re.compile(r"(\d+)")
+_CODE = re.compile(r"0\d")
 
 
 @dataclass(frozen=True)
@@ -179,3 +181,24 @@ def code_number(series: pd.Series, kind: Kind, name: str, role: str) -> tuple[np
 
 def _other(levels: list[str], one: str | None) -> str:
     return next(level for level in levels if level != one)
+
+
+def numbers_among_words(series: pd.Series, least: int) -> tuple[np.ndarray, list[str]] | None:
+    """Return the numbers of a text column, NaN where there is none, and the words that stand among them.
+
+    None where the column holds words: at most `least` different values (codes of groups), numbers in fewer than half
+    of the rows, more than one stray word among ten different values, or codes that begin with 0.
+    """
+    words = as_text(series)
+    levels = words.dropna().unique()
+    numbers = as_number(pd.Series(levels, dtype=object))
+    sound = np.isfinite(numbers)
+    if len(levels) <= least or not sound.any() or (~sound).mean() > _STRAY:
+        return None
+    if any(_CODE.match(str(level)) for level in levels):
+        return None
+    values = words.map(dict(zip(levels, np.where(sound, numbers, np.nan), strict=True)))
+    read = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    if np.isfinite(read).sum() * 2 < words.notna().sum():
+        return None
+    return read, [str(level) for level in levels[~sound]]

@@ -98,7 +98,8 @@ def _density(outcome: np.ndarray, share: np.ndarray, at: np.ndarray) -> np.ndarr
     h = 0.9 * scale * effective**-0.2
     if not h > 0:
         return np.zeros(len(at))
-    mass, edges = np.histogram(outcome, 2000, (low - 1e-9, high + 1e-9), weights=share)
+    margin = 1e-9 * (high - low)
+    mass, edges = np.histogram(outcome, 2000, (low - margin, high + margin), weights=share)
     centre = (edges[1:] + edges[:-1]) / 2
     kernel = np.exp(-0.5 * ((at[:, None] - centre) / h) ** 2) / (h * np.sqrt(2 * np.pi))
     return np.asarray(kernel @ mass)
