@@ -408,6 +408,33 @@ class Nuisance:
         )
 
 
+@dataclass(frozen=True)
+class Findings:
+    """What a summary over results found: plain values and tables.
+
+    `content` has a `status`: `computed`, or `not_computed` with `code`, `reason` and `remedy`.
+    """
+
+    content: Mapping[str, Any]
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        status = self.content.get("status")
+        if status not in ("computed", "not_computed"):
+            raise ContractError(f"findings have status {status!r}; it must be computed or not_computed")
+        if status == "not_computed" and not all(self.content.get(key) for key in ("code", "reason", "remedy")):
+            raise ContractError("findings that were not computed need a code, a reason and a remedy")
+
+    @property
+    def computed(self) -> bool:
+        """Whether there is an answer."""
+        return bool(self.content["status"] == "computed")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the tables, as plain values."""
+        return dict(_plain(self.content))
+
+
 def diagnostic_json(item: Diagnostic) -> dict[str, Any]:
     """Return a diagnostic as plain values."""
     return dict(_plain(asdict(item)))

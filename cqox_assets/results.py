@@ -176,6 +176,8 @@ class Results:
             "synthesis/guardrail_effects",
             "synthesis/quality_score",
             "synthesis/critique",
+            "synthesis/counterfactual_systems",
+            "synthesis/policy_value",
             *(f"figures/{name}" for name in load_figures()),
             "decisions/decision_card",
         ]

@@ -20,6 +20,7 @@ from cqox_assets.mapping.roles import RoleProposal
 from cqox_assets.result import (
     EffectEstimate,
     Failure,
+    Findings,
     Nuisance,
     Outcome,
     Refusal,
@@ -193,6 +194,12 @@ CODECS: tuple[KindCodec, ...] = (
         (DataDiagnostics,),
         lambda value: Parts("data_diagnostics", _plain(value.to_json()), dict(value.tables)),
         lambda row, frames: DataDiagnostics.from_json(row, dict(frames)),
+    ),
+    KindCodec(
+        "findings",
+        (Findings,),
+        lambda value: Parts("findings", _plain(value.to_json()), dict(value.tables)),
+        Findings,
     ),
     _json_codec("column_profile", ColumnProfile),
     _json_codec("domain_match", DomainMatch),

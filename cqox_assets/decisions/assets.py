@@ -33,6 +33,8 @@ NOTEBOOK_KEY = dg.AssetKey(["decisions", "analysis_notebook"])
         dg.AssetDep(["synthesis", "guardrail_effects"]),
         dg.AssetDep(["synthesis", "quality_score"]),
         dg.AssetDep(["synthesis", "critique"]),
+        dg.AssetDep(["synthesis", "counterfactual_systems"]),
+        dg.AssetDep(["synthesis", "policy_value"]),
         *(dg.AssetDep(["estimates", name]) for name in load_estimators()),
         *(dg.AssetDep(["sensitivity", name]) for name in load_sensitivities()),
         *(dg.AssetDep(["figures", name]) for name in load_figures()),

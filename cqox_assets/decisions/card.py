@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from cqox_assets.decisions.basis import basis_of
 from cqox_assets.decisions.evidence import gather
 from cqox_assets.decisions.language import DEFAULT, LANGUAGES, Said, in_language, listing, say
+from cqox_assets.decisions.net_benefit import net_benefits
 from cqox_assets.decisions.page import render_html as render_html
 from cqox_assets.decisions.rule import decide, override
 from cqox_assets.decisions.verdict import Verdict
@@ -57,6 +58,7 @@ class CardParts:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     quality_score: QualityScore | None = None
     counterfactual: Any = None
+    policy: Any = None
     critique: Any = None
     guardrails: Sequence[GuardrailEffect] = ()
     minimum_effect: float | None = None
@@ -84,6 +86,8 @@ def card_of(
         summary, gates = review.decisive(summary, gates)
         word = review.for_rule()
     evidence = gather(study, gates, estimates, summary, sensitivity, guardrails, word)
+    policy = _findings(present, "policy_value")
+    evidence = replace(evidence, net_benefits=net_benefits(policy, study.declaration.design))
     verdict = override(decide(evidence), study.declaration.override)
     return build_card(
         CardParts(
@@ -100,8 +104,16 @@ def card_of(
             critique=None if review is None else review.for_card(),
             guardrails=guardrails,
             minimum_effect=evidence.minimum_effect,
+            counterfactual=_findings(present, "counterfactual_systems"),
+            policy=policy,
         )
     )
+
+
+def _findings(present: "Present", name: str) -> dict[str, Any] | None:
+    """Return what a synthesis found, or why it could not say; None if it was never asked."""
+    found = present.find(f"synthesis/{name}")
+    return None if found is None else dict(found.to_json())
 
 
 def build_card(parts: CardParts) -> dict[str, Any]:
@@ -132,6 +144,7 @@ def build_card(parts: CardParts) -> dict[str, Any]:
         "sensitivity": [_answer(key, item) for key, item in parts.sensitivity.items()],
         "guardrails": [asdict(rail) for rail in parts.guardrails],
         "counterfactual": parts.counterfactual,
+        "policy": parts.policy,
         "summary": _summary(parts.summary),
         "synthesis": _synthesis(parts.summary),
         "quality_score": None if parts.quality_score is None else parts.quality_score.to_json(),

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from cqox_assets.catalog import load_sensitivities
 from cqox_assets.decisions.language import entry
+from cqox_assets.decisions.net_benefit import NetBenefit
 from cqox_assets.decisions.premises import counts, direction_notice, estimand_notice, minimum_effect, open_ends
 from cqox_assets.measures import MEASURES
 from cqox_assets.result import EffectEstimate, Failure, Outcome, Refusal, SensitivityResult
@@ -108,6 +109,7 @@ class Evidence:
     notices: tuple[str, ...] = ()
     unadjusted: bool = False
     untested: bool = False
+    net_benefits: tuple[NetBenefit, ...] = ()
 
 
 def gather(

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from cqox_assets.decisions.evidence import Evidence, Target
 from cqox_assets.decisions.language import Said, between, listing, say, term
+from cqox_assets.decisions.net_benefit import net_benefit_reasons
 from cqox_assets.decisions.quality import guardrail_reasons, quality_reasons, sensitivity_reasons
 from cqox_assets.decisions.verdict import CANARY, GO, HOLD, SEVERITY, Reason, Verdict
 from cqox_assets.declaration import Override
@@ -27,8 +28,10 @@ def decide(evidence: Evidence) -> Verdict:
     arms = {target.contrast: _target_reason(target, evidence) for target in evidence.targets}
     agreement = {target.contrast: _agreement_reasons(target) for target in evidence.targets}
     quality = quality_reasons(evidence)
-    others = [*guardrail_reasons(evidence), *sensitivity_reasons(evidence)]
-    rails = {arm: guardrail_reasons(evidence, arm) for arm in arms}
+    others = [
+        *guardrail_reasons(evidence), *sensitivity_reasons(evidence), *net_benefit_reasons(evidence.net_benefits)
+    ]  # fmt: skip
+    rails = {arm: [*guardrail_reasons(evidence, arm), *net_benefit_reasons(evidence.net_benefits, arm)] for arm in arms}
     asked = {arm: sensitivity_reasons(evidence, arm) for arm in arms}
     by_contrast = {
         arm: _worst([reason, *agreement[arm], *rails[arm], *asked[arm], *quality]) for arm, reason in arms.items()

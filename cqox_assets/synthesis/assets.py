@@ -5,10 +5,10 @@ from dataclasses import asdict
 import dagster as dg
 import pandas as pd
 
-from cqox_assets.assets import markdown_table, numbers, stage
+from cqox_assets.assets import bullets, markdown_table, numbers, stage
 from cqox_assets.catalog import load_estimators, load_sensitivities
 from cqox_assets.partitions import Partition
-from cqox_assets.result import EffectEstimate, Failure, Refusal
+from cqox_assets.result import EffectEstimate, Failure, Findings, Refusal
 from cqox_assets.results import Results
 from cqox_resources.settings import Settings
 
@@ -17,6 +17,8 @@ ESTIMATES = [dg.AssetDep(["estimates", name]) for name in load_estimators()]
 QUESTIONS = [dg.AssetDep(["sensitivity", name]) for name in load_sensitivities()]
 GATES_KEY = dg.AssetKey(["synthesis", "design_gates"])
 RAILS_KEY = dg.AssetKey(["synthesis", "guardrail_effects"])
+SYSTEMS_KEY = dg.AssetKey(["synthesis", "counterfactual_systems"])
+POLICY_KEY = dg.AssetKey(["synthesis", "policy_value"])
 
 
 @dg.asset(
@@ -137,6 +139,82 @@ def guardrail_effects(context: dg.AssetExecutionContext, settings: dg.ResourcePa
     )
 
 
+@dg.asset(
+    key=SYSTEMS_KEY,
+    deps=[dg.AssetDep(["gates", "gated_study"]), dg.AssetDep(["nuisance", "nuisance_models"])],
+    description="What would have happened under either arm, by a linear, a nonlinear and a machine-learned system.",
+    code_version="1",
+    check_specs=[dg.AssetCheckSpec("systems_agree", asset=SYSTEMS_KEY, description="Robustness is high or moderate.")],
+    **STAGE,
+)
+def counterfactual_systems(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
+) -> dg.MaterializeResult:
+    """Compare three counterfactual systems of the current study."""
+    from cqox_assets.synthesis.counterfactual import counterfactual_systems as compare
+
+    present = Results(settings.warehouse).present(Partition.parse(context.partition_key).key)
+    found = compare(present.study, present.nuisance)
+    contrasts = found.content.get("contrasts", ())
+    said = [row["sentence"] for row in contrasts] or [f"{found.content['reason']}: {found.content['remedy']}"]
+    return dg.MaterializeResult(
+        value=found,
+        metadata={
+            "fingerprint": present.fingerprint,
+            "status": found.content["status"],
+            "reading": dg.MetadataValue.md(bullets(said)),
+            "systems": dg.MetadataValue.md(markdown_table(found.tables.get("averages", pd.DataFrame()))),
+            **numbers({f"range in SD, {row['contrast']}": row["range_in_sd"] for row in contrasts}),
+        },
+        check_results=[_judged(SYSTEMS_KEY, "systems_agree", found, {row["robustness"] for row in contrasts}, said)],
+    )
+
+
+@dg.asset(
+    key=POLICY_KEY,
+    deps=[
+        dg.AssetDep(["gates", "gated_study"]),
+        dg.AssetDep(["discovery", "method_plan"]),
+        dg.AssetDep(["nuisance", "nuisance_models"]),
+        *ESTIMATES,
+    ],
+    description="What treating part of the population is worth, what a budget allows and whom to treat.",
+    code_version="1",
+    check_specs=[dg.AssetCheckSpec("valued_in_money", asset=POLICY_KEY, description="Value and cost are stated.")],
+    **STAGE,
+)
+def policy_value(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Value policies of the current study in its money, or in units of its outcome."""
+    from cqox_assets.synthesis.policy import policy_value as value
+
+    present = Results(settings.warehouse).present(Partition.parse(context.partition_key).key)
+    ranked = present.plan.names if present.plan else ()
+    found = value(present.study, present.nuisance, present.estimates, ranked)
+    rows = found.content.get("contrasts", ())
+    said = found.content.get("sentences") or [f"{found.content['reason']}: {found.content['remedy']}"]
+    priced = {"stated" if found.content.get("measure") == "net_benefit" else "low"}
+    return dg.MaterializeResult(
+        value=found,
+        metadata={
+            "fingerprint": present.fingerprint,
+            "status": found.content["status"],
+            "reading": dg.MetadataValue.md(bullets(said)),
+            "policy_matrix": dg.MetadataValue.md(markdown_table(found.tables.get("segments", pd.DataFrame()))),
+            **numbers({f"net benefit, {row['contrast']}": row["optimal"]["net_benefit"] for row in rows}),
+            **numbers({f"coverage, {row['contrast']}": row["optimal"]["coverage"] for row in rows}),
+        },
+        check_results=[_judged(POLICY_KEY, "valued_in_money", found, priced, said)],
+    )
+
+
+def _judged(key: dg.AssetKey, name: str, found: Findings, classes: set[str], said: list[str]) -> dg.AssetCheckResult:
+    """Return a check that passes where something was computed and nothing about it is low."""
+    return dg.AssetCheckResult(
+        asset_key=key, check_name=name, passed=found.computed and "low" not in classes,
+        severity=dg.AssetCheckSeverity.WARN, description=" ".join(said),
+    )  # fmt: skip
+
+
 def _plotted(name: str, contrast: str) -> str:
     return f"effect on {name}" + (f", {contrast}" if contrast else "")
 
@@ -225,4 +303,6 @@ def critique(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setti
     )
 
 
-ASSETS = [effect_summary, design_gates, guardrail_effects, quality_score, critique]
+ASSETS = [
+    effect_summary, design_gates, guardrail_effects, counterfactual_systems, policy_value, quality_score, critique,
+]  # fmt: skip
