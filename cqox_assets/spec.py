@@ -15,6 +15,7 @@ from cqox_assets.result import (
     Effect,
     EffectEstimate,
     Failure,
+    Findings,
     Nuisance,
     Outcome,
     Refusal,
@@ -571,13 +572,24 @@ class SensitivitySpec:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a figure may draw from: the study and the results that exist for it."""
+    """What a figure may draw from: the study and the results that exist for it.
+
+    `findings` holds what was found over all results by name: `quality_score`, `policy_value`,
+    `counterfactual_systems`, `effect_summary`, `history` (effects of this and earlier periods) or, for figures over
+    domains, `domain_network`.
+    """
 
     study: Study
     estimates: Mapping[str, EffectEstimate | Refusal | Failure] = field(default_factory=dict)
     nuisance: Nuisance | None = None
     sensitivity: Mapping[str, SensitivityResult | Refusal | Failure] = field(default_factory=dict)
     plan: tuple[str, ...] = ()
+    findings: Mapping[str, Any] = field(default_factory=dict)
+
+    def found(self, name: str) -> Any | None:
+        """Return what was found under a name, or None where there is nothing or it was not computed."""
+        held = self.findings.get(name)
+        return None if held is None or (isinstance(held, Findings) and not held.computed) else held
 
     def answered(self) -> dict[str, EffectEstimate]:
         """Estimates that are neither refusals nor failures, in plan order."""
@@ -617,7 +629,7 @@ class Drawing:
     page : str
         Self-contained interactive page (HTML), for the form `3d`.
     frames : callable, optional
-        Position 0..FRAMES-1 -> the figure at that moment, for the form `animated`.
+        Position 0..FRAMES-1 -> the figure at that moment, for the form `animated`. It may be one figure that changes.
     """
 
     figure: "Figure"
@@ -637,8 +649,9 @@ class FigureSpec:
     """One figure: the question it answers, what it needs and how it is drawn.
 
     `needs` holds stages (`estimates`, `nuisance`), roles, sensitivity questions, table names or, for the table of one
-    estimator, `estimator.table`; an entry with `|` needs one of several. Unmet needs give no figure and a reason, as
-    does a NotDrawnError of `draw`. `forms` are those that `draw` offers, the one of the printed page first.
+    estimator, `estimator.table`, or names of findings; an entry with `|` needs one of several. Unmet needs give no
+    figure and a reason, as does a NotDrawnError of `draw`. `forms` are those that `draw` offers, the one of the printed
+    page first. `scope` says whether it is about one study or about all domains together.
     """
 
     name: str
@@ -648,8 +661,14 @@ class FigureSpec:
     needs: tuple[str, ...] = ("estimates",)
     family: str = "diagnostics"
     forms: tuple[Form, ...] = ("2d",)
+    scope: Literal["study", "domains"] = "study"
     reference: str = ""
     version: str = "1"
+
+    @property
+    def moving(self) -> tuple[Form, ...]:
+        """Forms that turn or move; they are drawn apart from the printed one."""
+        return tuple(form for form in self.forms if form != "2d")
 
     def unmet(self, inputs: Inputs) -> str | None:
         """Return why the figure cannot be drawn from these inputs, or None."""
@@ -684,7 +703,7 @@ class FigureSpec:
             return inputs.nuisance is not None
         if need in list(Role):
             return inputs.study.has(Role(need))
-        return inputs.first_with(need) is not None or bool(inputs.asked(need))
+        return inputs.found(need) is not None or inputs.first_with(need) is not None or bool(inputs.asked(need))
 
     @staticmethod
     def _reason(needs: Sequence[str], inputs: Inputs) -> str:
@@ -694,6 +713,9 @@ class FigureSpec:
             held = held or next((item for key, item in inputs.sensitivity.items() if key.startswith(f"{need}: ")), None)
             if isinstance(held, Refusal):
                 return f"needs {_in_words(need)}, but: {held.reason}"
+            told = inputs.findings.get(need)
+            if isinstance(told, Findings):
+                return f"needs {_in_words(need)}, but: {told.content['reason']}"
             if isinstance(held, Failure):
                 return f"needs {_in_words(need)}, which failed: {held.exception}"
         return f"needs {' or '.join(map(_in_words, needs))}, which no result of this study has"

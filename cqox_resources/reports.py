@@ -56,12 +56,12 @@ class ReportStore:
             os.fsync(sink.fileno())
         return target
 
-    def remove(self, folder: str, stem: str) -> None:
-        """Remove every file of a folder with the given stem: what is no longer true must not be shown."""
+    def remove(self, folder: str, stem: str, kinds: tuple[str, ...] | None = None) -> None:
+        """Remove a folder's files of this stem, and of these kinds if named: what is not true must not be shown."""
         place = self._root / folder
         if place.is_dir():
             for path in place.iterdir():
-                if path.stem == stem:
+                if path.stem == stem and (kinds is None or path.suffix[1:] in kinds):
                     path.unlink()
 
     def url(self, path: str) -> str:

@@ -10,7 +10,7 @@ import dagster as dg
 
 from cqox_assets import __version__
 from cqox_assets.assets import bullets, numbers, stage
-from cqox_assets.catalog import load_estimators, load_figures, load_sensitivities
+from cqox_assets.catalog import load_estimators, load_sensitivities, study_figures
 from cqox_assets.partitions import Partition
 from cqox_assets.result import to_text
 from cqox_assets.results import Results
@@ -20,6 +20,7 @@ from cqox_resources.settings import Settings
 
 CARD_KEY = dg.AssetKey(["decisions", "decision_card"])
 AUDIT_KEY = dg.AssetKey(["decisions", "audit_record"])
+SITE_KEY = dg.AssetKey(["decisions", "report_site"])
 NOTEBOOK_KEY = dg.AssetKey(["decisions", "analysis_notebook"])
 
 
@@ -37,7 +38,7 @@ NOTEBOOK_KEY = dg.AssetKey(["decisions", "analysis_notebook"])
         dg.AssetDep(["synthesis", "policy_value"]),
         *(dg.AssetDep(["estimates", name]) for name in load_estimators()),
         *(dg.AssetDep(["sensitivity", name]) for name in load_sensitivities()),
-        *(dg.AssetDep(["figures", name]) for name in load_figures()),
+        *(dg.AssetDep(["figures", name]) for name in study_figures()),
     ],
     description="GO, CANARY or HOLD with every reason, what would flip it, and the evidence; as JSON, HTML, PDF and "
     "LaTeX, in English and Japanese.",
@@ -218,4 +219,44 @@ def analysis_notebook(
     )
 
 
-ASSETS = [decision_card, audit_record, analysis_notebook]
+@dg.asset(
+    key=SITE_KEY,
+    ins={"card": dg.AssetIn(["decisions", "decision_card"])},
+    deps=[
+        dg.AssetDep(["gates", "gated_study"]),
+        dg.AssetDep(NOTEBOOK_KEY),
+        *(dg.AssetDep(["figures", name]) for name in study_figures()),
+        *(dg.AssetDep(["moving_figures", name]) for name, spec in study_figures().items() if spec.moving),
+    ],
+    description="A gallery of the figures: a page each with caption and data, links to card and notebook.",
+    code_version="1",
+    **stage("decisions", kinds={"python", "html"}),
+)
+def report_site(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], card: dict[str, Any]
+) -> dg.MaterializeResult:
+    """Write the report site of the current study."""
+    from cqox_assets.decisions.site import INDEX, site_of
+
+    partition = Partition.parse(context.partition_key)
+    present = Results(settings.warehouse).present(partition.key)
+    reports = ReportStore(settings.reports, settings.reports_url)
+    files = site_of(
+        card, present.figures, present.moving, study_figures(), lambda file: reports.read(f"{partition.path}/{file}")
+    )
+    written = [reports.write(f"{partition.path}/{path}", content).name for path, content in files]
+    link = reports.url(f"{partition.path}/{INDEX}")
+    drawn = sum(record.status == "drawn" for record in present.figures.values())
+    return dg.MaterializeResult(
+        value={"partition": partition.key, "index": INDEX, "files": len(written), "figures": drawn},
+        metadata={
+            "fingerprint": present.fingerprint,
+            "site": dg.MetadataValue.url(link),
+            "open": dg.MetadataValue.md(f"[Open the gallery]({link})"),
+            "figures": drawn,
+            "moving_figures": sum(record.status == "drawn" for record in present.moving.values()),
+        },
+    )
+
+
+ASSETS = [decision_card, audit_record, analysis_notebook, report_site]

@@ -2,15 +2,17 @@
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cqox_assets.errors import CatalogError
+from cqox_assets.figures import _pages as pages
 from cqox_assets.figures import _theme as theme
 from cqox_assets.spec import FRAMES, Drawing
 
 DPI = 300
+PRINTED = ("png", "svg", "parquet")
 SCREEN_WIDTH = 520
 GIF_SIZE = (8.0, 6.0)  # inches at 100 dpi: 800 x 600
 MILLISECONDS = 200
@@ -18,8 +20,8 @@ MILLISECONDS = 200
 
 def kinds(drawing: Drawing) -> tuple[str, ...]:
     """Return the kinds of file that a drawing has."""
-    more = (("html",) if drawing.page else ()) + (("gif",) if drawing.frames is not None else ())
-    return ("png", "svg", "parquet", *more)
+    more = ("html", "gif") if drawing.frames is not None else ("html",) if drawing.page else ()
+    return (*PRINTED, *more)
 
 
 def render(drawing: Drawing, kind: str) -> bytes:
@@ -33,11 +35,11 @@ def render(drawing: Drawing, kind: str) -> bytes:
     import matplotlib as mpl
 
     if kind == "html":
-        return drawing.page.encode()
+        return (drawing.page or pages.player(stills(drawing), drawing.caption)).encode()
     if kind == "parquet":
         return _table(drawing)
     if kind == "gif":
-        return _moving(drawing)
+        return animation(stills(drawing))
     buffer = io.BytesIO()
     with theme.LOCK, mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "cqox"}):
         theme.settle(drawing.figure)
@@ -54,23 +56,51 @@ def _table(drawing: Drawing) -> bytes:
     return buffer.getvalue()
 
 
-def _moving(drawing: Drawing) -> bytes:
-    """Return the frames as an endless GIF of 800 x 600, five frames per second."""
-    from PIL import Image
+def moving_files(drawing: Drawing) -> dict[str, bytes]:
+    """Return the files of a drawing that turns or moves, by what follows its name.
 
+    `.html`, and for frames `.gif` and every single frame as `_frames/01.png`; each frame is drawn once.
+    """
+    if drawing.frames is None:
+        return {".html": render(drawing, "html")}
+    frames = stills(drawing)
+    page = drawing.page or pages.player(frames, drawing.caption)
+    single = {f"_frames/{place:02d}.png": frame for place, frame in enumerate(frames, start=1)}
+    return {".html": page.encode(), ".gif": animation(frames), **single}
+
+
+def stills(drawing: Drawing) -> list[bytes]:
+    """Return every frame as a PNG of 800 x 600.
+
+    Raises
+    ------
+    CatalogError
+        If the drawing has no frames.
+    """
     if drawing.frames is None:
         raise CatalogError("the drawing has no frames")
-    pictures = []
+    found = []
     for place in range(FRAMES):
-        figure, buffer = drawing.frames(place), io.BytesIO()
-        figure.set_size_inches(*GIF_SIZE)
         with theme.LOCK:
+            figure, buffer = drawing.frames(place), io.BytesIO()
+            figure.set_size_inches(*GIF_SIZE)
             theme.settle(figure)
-            figure.savefig(buffer, format="png", dpi=100)
-        pictures.append(Image.open(buffer).convert("P", palette=Image.Palette.ADAPTIVE, colors=128))
+            theme.set_fonts(figure)  # one figure that changes is laid out once, but its words change
+            figure.savefig(buffer, format="png", dpi=100, pil_kwargs={"compress_level": 6})
+        found.append(buffer.getvalue())
+    return found
+
+
+def animation(frames: Sequence[bytes]) -> bytes:
+    """Return frames as an endless GIF, five of them per second, with one palette so that no colour flickers."""
+    from PIL import Image
+
+    pictures = [Image.open(io.BytesIO(frame)).convert("RGB") for frame in frames]
+    last = pictures[-1].quantize(128, dither=Image.Dither.NONE)  # the last frame shows everything
+    drawn = [picture.quantize(palette=last, dither=Image.Dither.NONE) for picture in pictures]
     moving = io.BytesIO()
-    pictures[0].save(
-        moving, format="GIF", save_all=True, append_images=pictures[1:], duration=MILLISECONDS, loop=0, optimize=False
+    drawn[0].save(
+        moving, format="GIF", save_all=True, append_images=drawn[1:], duration=MILLISECONDS, loop=0, optimize=False
     )
     return moving.getvalue()
 

@@ -3,12 +3,17 @@
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from cqox_assets.decisions.basis import changed
 from cqox_assets.decisions.diff import verdict_sentence
+from cqox_assets.study import Role
+
+if TYPE_CHECKING:
+    from cqox_assets.study import Study
+    from cqox_assets.synthesis.effect_summary import EffectSummary
 
 # Two rows of a history answer the same question only if they agree on all of these.
 QUESTION = ("series", "kind", "estimator", "contrast", "scale", "at")
@@ -87,6 +92,50 @@ def build_history(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     history = _typed(rows, HISTORY_COLUMNS)
     history = history.sort_values([*QUESTION, "period"], kind="stable", ignore_index=True)
     return _with_changes(history)
+
+
+def own_history(
+    cards: Iterable[Mapping[str, Any]], study: "Study", summary: "EffectSummary", period: str
+) -> pd.DataFrame:
+    """Return the summarised effects of a study and of the earlier periods that asked the same question.
+
+    Parameters
+    ----------
+    cards : iterable of mapping
+        Decision cards of earlier periods of the same domain.
+    study, summary : Study, EffectSummary
+        Of the period itself.
+    period : str
+
+    Returns
+    -------
+    DataFrame
+        period, contrast, estimand, scale, estimate, std_error, low, high (NaN where not known), rows; by contrast and
+        period.
+    """
+    names = ("contrast", "estimand", "scale", "estimate", "std_error", "low", "high", "rows")
+    earlier = build_history(cards)
+    asked = {role: _names([str(name) for name in study.names(Role(role))]) for role in ("outcome", "treatment")}
+    for role, wanted in asked.items():
+        earlier = earlier[earlier[role] == wanted]
+    earlier = earlier[(earlier["kind"] == "consensus") & (earlier["at"] == "")]
+    rows: list[dict[str, Any]] = []
+    for group in summary.targets():
+        same = (earlier["contrast"] == group.contrast) & (earlier["estimand"] == str(group.estimand))
+        held = earlier[same & (earlier["scale"] == group.scale)][["period", *names]]
+        rows += [{str(name): value for name, value in row.items()} for row in held.to_dict("records")]
+        now = [
+            group.contrast,
+            str(group.estimand),
+            group.scale,
+            group.consensus,
+            group.std_error,
+            group.low,
+            group.high,
+        ]
+        rows.append(dict(zip(("period", *names), [period, *now, len(study)], strict=True)))
+    kinds = {name: "str" if name in ("period", "contrast", "estimand", "scale") else "float64" for name in names}
+    return _typed(rows, {"period": "str", **kinds})
 
 
 VERDICT_COLUMNS: Mapping[str, str] = {
