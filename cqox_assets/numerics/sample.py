@@ -7,7 +7,6 @@ import numpy as np
 from cqox_assets.errors import CqoxError
 from cqox_assets.numerics.linear import LinearFit, fit_linear, independent_columns
 
-
 _LEFT_OUT = "Left out as linear combinations of other columns:"
 
 
