@@ -15,6 +15,7 @@ from cqox_assets.measures import Diagnostic, Status
 from cqox_assets.numerics.bootstrap import resampled_rows
 from cqox_assets.numerics.inference import draws_effect
 from cqox_assets.numerics.logit import SeparationError
+from cqox_assets.numerics.sample import redundant_notice
 from cqox_assets.numerics.threads import threads_for
 from cqox_assets.result import Effect, EffectEstimate, Failure, Outcome, Refusal, with_provenance
 from cqox_assets.spec import CommonParams, Context, EstimatorSpec, build_params
@@ -59,6 +60,8 @@ def _answer(spec: EstimatorSpec, study: Study, params: CommonParams, context: Co
         outcome = _resample(spec, suited, params, context, outcome)
     if not isinstance(outcome, EffectEstimate):
         return outcome
+    if study.has(Role.COVARIATES) and Role.COVARIATES in spec.accepts | spec.requires:
+        notices = (*notices, *redundant_notice(study.matrix(), study.names(Role.COVARIATES), outcome.notices))
     said = dict.fromkeys((*study.notices, *notices, *outcome.notices))  # an estimate by way of another repeats its own
     return replace(outcome, notices=tuple(said))
 

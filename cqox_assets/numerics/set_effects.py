@@ -89,7 +89,8 @@ def balance_of_sets(
         for item in (plain, sets):
             a, b = item.totals(mass, seen, there)
             gap = abs(float((a @ one - b @ zero) / a.sum())) if a.sum() > 0 else 0.0
-            found.append(gap / spread if spread > 0 else (0.0 if gap <= 1e-12 * max(np.abs(one).max(), np.abs(zero).max()) else np.inf))
+            rounding = 1e-12 * max(np.abs(one).max(), np.abs(zero).max())
+            found.append(gap / spread if spread > 0 else (0.0 if gap <= rounding else np.inf))
         rows.append({"covariate": name, "before": found[0], "after": found[1]})
     return pd.DataFrame(rows, columns=["covariate", "before", "after"])
 

@@ -14,8 +14,8 @@ from cqox_assets.discovery.plan import MethodPlan
 from cqox_assets.mapping.prepare import prepare
 from cqox_assets.result import EffectEstimate, Refusal
 from cqox_assets.runner import run_guarded
-from cqox_assets.study import Study
-from tests.contract.helpers import SPECS, base, name_of, run
+from cqox_assets.study import Role, Study
+from tests.contract.helpers import SPECS, base, name_of, plus_covariate, run
 
 ROLES = {"outcome": "y", "treatment": "d", "covariates": ["x1", "x2"]}
 N = 160
@@ -121,3 +121,19 @@ def test_an_estimate_by_way_of_another_says_it_once():
     assert isinstance(outcome, EffectEstimate), outcome
     assert len(set(outcome.notices)) == len(outcome.notices)
     assert len([notice for notice in outcome.notices if "numbers as text" in notice]) == 1
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=name_of)
+def test_every_estimator_names_collinear_covariates_once(spec):
+    study = base(spec)
+    takes = Role.COVARIATES in spec.accepts | spec.requires
+    if not study.has(Role.COVARIATES):
+        generator = np.random.default_rng(4)
+        study = plus_covariate(study, "plain", generator.standard_normal(len(study)))
+    first = study.frame[study.names(Role.COVARIATES)[0]].to_numpy()
+    study = plus_covariate(plus_covariate(study, "twin", 2 * first + 1), "fixed", np.ones(len(study)))
+    outcome = run(spec, study)
+    assert isinstance(outcome, EffectEstimate), outcome
+    for name in ("twin", "fixed"):
+        said = [notice for notice in outcome.notices if f"'{name}'" in notice and "linear combinations" in notice]
+        assert len(said) == takes, outcome.notices
