@@ -465,6 +465,15 @@ MEASURES: Mapping[str, Measure] = {
             remedy="Add similar donors, use synthetic_did, or a shorter period before treatment.",
             reference="Abadie, Diamond & Hainmueller 2010, doi:10.1198/jasa.2009.ap08746",
         ),
+        Measure(
+            "movable_weight", "Weights that are not unique",
+            "Largest share of the donor weights that another solution with the same fit before treatment gives to "
+            "other donors", "below", 0.01,
+            meaning="Other weights of the donors fit as well before treatment and give another effect.",
+            remedy="Deliver more periods before treatment, choose fewer donors that resemble the unit, or use "
+            "synthetic_did.",
+            reference="Abadie 2021, doi:10.1257/jel.20191450",
+        ),
     )
 }  # fmt: skip
 

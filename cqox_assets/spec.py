@@ -324,7 +324,7 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
             "donor_pool",
             "An average of the donors would have moved as the treated unit would have without treatment.",
             True,
-            ("relative_pre_fit",),
+            ("relative_pre_fit", "movable_weight"),
         ),
     )
 }

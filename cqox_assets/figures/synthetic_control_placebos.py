@@ -41,21 +41,27 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     left.set_ylabel(f"gap in {words.outcome(study, 24)}")
     _ratios(right, table, colour)
     marks.legend(figure, [(str(own["unit"]), colour, "line"), ("units that were not treated", theme.REFERENCE, "line")])
-    rank = int((table["ratio"] >= own["ratio"]).sum())
+    rank = int((~(table["ratio"] < own["ratio"])).sum())
     left_out = (
         f" {len(poor)} placebos that fit over {_POOR:g} times worse before are not drawn as lines." if poor else ""
     )
-    caption = (
-        f"The treated unit's ratio of fit after and before is {own['ratio']:.3g}, rank {rank} of {len(table)}"
-        f"{'' if answer.p_value is None else f' (p = {answer.p_value:.3g})'}.{left_out}"
+    found = (
+        "The treated unit is fitted without error before treatment, so its ratio of fit after and before is not defined"
+        if pd.isna(own["ratio"])
+        else f"The treated unit's ratio of fit after and before is {own['ratio']:.3g}, rank {rank} of {len(table)}"
     )
+    caption = f"{found}{'' if answer.p_value is None else f' (p = {answer.p_value:.3g})'}.{left_out}"
     return Drawing(figure, data, caption, f"Gaps over time of the treated unit and of placebo units. {caption}")
 
 
 def _ratios(axis, table: pd.DataFrame, colour: str) -> None:  # type: ignore[no-untyped-def]
+    own, table = table[table["treated"]], table.dropna(subset=["ratio"])
+    if table.empty:
+        axis.set_axis_off()
+        return
     rows = table.sort_values("ratio", ascending=False, kind="stable").head(_MOST)
     if not rows["treated"].any():
-        rows = pd.concat([rows.head(_MOST - 1), table[table["treated"]]])
+        rows = pd.concat([rows.head(_MOST - 1), own.dropna(subset=["ratio"])])
     places = list(range(len(rows) - 1, -1, -1))
     colours = [colour if treated else theme.REFERENCE for treated in rows["treated"]]
     axis.hlines(places, 0, rows["ratio"], color=theme.GRID, linewidth=1.5)
