@@ -420,6 +420,9 @@ class EstimatorSpec:
         of the estimate, and the least coverage that are claimed there instead; `claim_note` says why.
     coverage_rows : int
         Rows of a simulated study at which the claim is held.
+    headline_of : str
+        Entry whose headline this one reports as well, to the last digit; its simulated coverage is that entry's, and
+        the contract tests hold the two equal.
     """
 
     name: str
@@ -459,6 +462,7 @@ class EstimatorSpec:
     claim_coverage: tuple[float, float] | None = None
     claim_designs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     coverage_rows: int = 1000
+    headline_of: str = ""
 
     @property
     def coverage_limits(self) -> tuple[float, float]:

@@ -177,8 +177,13 @@ def _coverage(spec: EstimatorSpec, table: Any) -> list[str]:
     lines = [f"Held to: {_CLAIMS[spec.interval_claim]}." + (f" {spec.claim_note}" if spec.claim_note else ""), ""]
     path = ROOT / "docs" / "coverage.json"
     content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"coverage": []}
-    rows = [row for row in content["coverage"] if row["estimator"] == spec.name]
+    rows = [row for row in content["coverage"] if row["estimator"] == (spec.headline_of or spec.name)]
     if rows:
+        if spec.headline_of:
+            lines += [
+                f"The headline is that of [`{spec.headline_of}`]({spec.headline_of}.md), whose rows these are.",
+                "",
+            ]
         head = ("design", "effect", "n", "draws", "bias / SD", "coverage", "size", "held")
         lines += table(head, (_performance(row) for row in rows))
         lines += [f"Measured {rows[0]['date']}; the whole table is in [coverage](../coverage.md).", ""]

@@ -103,9 +103,15 @@ def claimed(
         Rows of each study; by default what the entry says.
     broken : bool
         Designs where the assumptions fail instead of those where they hold.
+
+    Notes
+    -----
+    An entry whose headline is another's is not drawn again, unless it is named.
     """
     found: dict[tuple[str, int], list[str]] = {}
     for name, spec in load_estimators().items():
+        if spec.headline_of and name not in names:
+            continue
         for design in spec.breaks if broken else spec.truths:
             if (not names or name in names) and (not designs or design in designs):
                 found.setdefault((design, rows or spec.coverage_rows), []).append(name)

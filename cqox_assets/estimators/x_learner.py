@@ -169,4 +169,5 @@ SPEC = EstimatorSpec(
         roles={"outcome": "y_factual", "treatment": "treatment", "covariates": [f"x{j}" for j in range(1, 26)]},
     ),
     coverage_rows=4000,
+    headline_of="aipw",
 )

@@ -161,3 +161,12 @@ def test_group_effects_follow_the_average_or_come_first(spec: EstimatorSpec) -> 
     table = average.tables["calibration"]
     assert [effect.estimate for effect in groups.effects[:5]] == table["observed"].tolist()[::-1]
     assert np.average(table["observed"], weights=table["rows"]) == pytest.approx(average.estimate)
+
+
+@pytest.mark.parametrize("design", ["randomised_trial", "confounded_smooth", "weighted_sample", "clustered_trial"])
+@each
+def test_the_headline_is_that_of_the_entry_it_names(spec: EstimatorSpec, design: str) -> None:
+    study, other = small(design, 400), load_estimators()[spec.headline_of]
+    own, same = answer(spec, study).headline, answer(other, study).headline
+    assert (own.estimate, own.std_error, own.p_value) == pytest.approx((same.estimate, same.std_error, same.p_value))
+    assert (own.interval.low, own.interval.high) == pytest.approx((same.interval.low, same.interval.high))
