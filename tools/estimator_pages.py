@@ -72,7 +72,9 @@ def page(spec: EstimatorSpec, parameter_rows: Iterable[tuple[str, str, str, str]
     if "Notes" in run:
         lines += [" ".join(run["Notes"].split()), ""]
     lines += ["## Assumptions, and how each is checked", ""]
-    lines += table(("assumption", "what must hold", "checked by"), (_assumption(name) for name in spec.assumptions))
+    lines += table(
+        ("assumption", "what must hold", "checked by"), (_assumption(spec, name) for name in spec.assumptions)
+    )
     lines += ["## Reading the answer", "", spec.reading, ""]
     lines += ["## What it needs", "", *_needs(spec), ""]
     lines += ["## Diagnostics and tables", ""]
@@ -91,10 +93,12 @@ def _also(spec: EstimatorSpec) -> str:
     return ", also known as " + ", ".join(spec.aliases) if spec.aliases else ""
 
 
-def _assumption(name: str) -> tuple[str, str, str]:
+def _assumption(spec: EstimatorSpec, name: str) -> tuple[str, str, str]:
+    """Return an assumption and how this estimator checks it: other diagnostics that speak to it are not its own."""
     item = ASSUMPTIONS[name]
-    checks = ", ".join(f"`{check}`" for check in item.diagnostics)
-    return name.replace("_", " "), item.statement, checks or "cannot be tested with the data; argue for it"
+    checks = ", ".join(f"`{check}`" for check in item.diagnostics if check in spec.diagnostics)
+    untold = "not checked by this estimator" if item.diagnostics else "cannot be tested with the data; argue for it"
+    return name.replace("_", " "), item.statement, checks or untold
 
 
 def _measure(name: str) -> tuple[str, str, str]:

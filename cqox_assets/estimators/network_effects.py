@@ -9,6 +9,7 @@ import pandas as pd
 from cqox_assets.diagnostics.balance import balance_table, worst_difference
 from cqox_assets.errors import CatalogError
 from cqox_assets.measures import Diagnostic
+from cqox_assets.nuisance.models import unused_propensity
 from cqox_assets.numerics.exposure import CONDITIONS, conservative_variance
 from cqox_assets.numerics.exposure_contrasts import Contrast, contrast, design_p
 from cqox_assets.numerics.exposure_design import Assignment, Exposed, assignment_of, exposed_by_cluster, exposed_by_ties
@@ -130,6 +131,8 @@ def run(study: Study, params: NetworkEffectsParams, context: Context) -> EffectE
     if isinstance(found, Refusal):
         return found
     exposed, assignment, notices = found
+    if params.probability is not None:
+        notices = [*notices, *unused_propensity(study, "stated", "no parameter probability, which was taken for it")]
     chosen = _choose(exposed, params)
     if isinstance(chosen, Refusal):
         return chosen

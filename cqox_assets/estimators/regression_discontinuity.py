@@ -170,6 +170,11 @@ def run(study: Study, params: DiscontinuityParams, context: Context) -> EffectEs
             "missing_cutoff", "no cutoff of the running variable is known",
             "state it in study.yaml: cutoff: <number>, or give the parameter cutoff",
         )  # fmt: skip
+    if len(study) and np.ptp(study.column(Role.OUTCOME)) == 0:
+        return SPEC.refuse(
+            "constant_outcome", f"outcome '{study.name(Role.OUTCOME)}' is the same in every row",
+            "map an outcome that varies",
+        )  # fmt: skip
     if not study.has(Role.TREATMENT):
         study = _with_side(study, cutoff)
     design = _design(study, params, cutoff, cluster)

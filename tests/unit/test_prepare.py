@@ -420,3 +420,14 @@ def test_an_amount_has_numbers_and_no_arms(treatment: list[object], extra: dict[
     declaration = Declaration(treatment_kind="continuous", **extra)
     with pytest.raises(DeclarationError, match=match):
         prepare(frame, {"treatment": "d", "outcome": "y"}, declaration=declaration)
+
+
+def test_a_cohort_of_numbers_is_not_on_a_scale_of_dates():
+    frame = pd.DataFrame({"u": ["a", "b"] * 6, "y": range(12), "first": [0, 2003] * 6})
+    frame["year"] = pd.to_datetime(pd.Series(range(2000, 2006)).repeat(2).astype(str).to_numpy() + "-01-01")
+    roles = {"unit": "u", "time": "year", "outcome": "y", "cohort": "first"}
+    with pytest.raises(MappingError, match="'first' cannot be the cohort: it holds numbers such as 2003"):
+        prepare(frame, roles)
+    assert prepare(frame.assign(first=0), roles).frame["first"].eq(0).all()
+    study = prepare(frame.assign(first=[None, pd.Timestamp("2003-01-01")] * 6), roles)
+    assert study.frame["first"].max() == study.frame["year"].iloc[6]
