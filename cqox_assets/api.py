@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cqox_assets.catalog import entry_named, load_estimators, load_figures, load_sensitivities
+from cqox_assets.errors import DataError
 from cqox_assets.result import EffectEstimate, Nuisance, Outcome, Refusal, SensitivityResult
 from cqox_assets.runner import run_estimator, run_guarded, runner_for
 from cqox_assets.spec import Context, EstimatorSpec, FigureSpec, SensitivitySpec, build_params
@@ -46,6 +47,7 @@ def estimate(
     frame: "pd.DataFrame",
     roles: Roles,
     tables: "Mapping[str, pd.DataFrame] | None" = None,
+    declaration: Mapping[str, Any] | None = None,
     **params: Any,
 ) -> EffectEstimate | Refusal:
     """Run one estimator on a frame.
@@ -60,6 +62,8 @@ def estimate(
         Role to the column or columns that play it, such as `{"outcome": "y", "treatment": "d"}`.
     tables : mapping of str to DataFrame, optional
         Side tables, such as `edges`.
+    declaration : mapping, optional
+        Keys of `study.yaml`, such as `{"treatment_kind": "continuous"}` for a treatment that is an amount.
     **params
         Parameters of the estimator; the catalogue lists them.
 
@@ -73,10 +77,18 @@ def estimate(
     CatalogError
         If there is no such estimator or parameter, or a value is out of range.
     MappingError
-        If a role or column is not known.
+        If a role or a column is not known, or a column plays two roles that exclude each other. What the values of
+        the columns do not allow (words or dates as outcome, nothing observed) is never raised: it is refused.
+    DeclarationError
+        If the declaration is not understood.
     """
     spec: EstimatorSpec = entry_named(load_estimators(), name)
-    return run_estimator(spec, _study(frame, roles, tables), build_params(spec.params, params), runner_for())
+    values = build_params(spec.params, params)  # a wrong parameter is said whatever the data are
+    try:
+        study = _study(frame, roles, tables, declaration)
+    except DataError as error:
+        return _unusable(spec, error)
+    return run_estimator(spec, study, values, runner_for())
 
 
 def estimate_all(
@@ -85,6 +97,7 @@ def estimate_all(
     tables: "Mapping[str, pd.DataFrame] | None" = None,
     params: Mapping[str, Mapping[str, Any]] | None = None,
     only: Iterable[str] | None = None,
+    declaration: Mapping[str, Any] | None = None,
 ) -> dict[str, Outcome]:
     """Run every estimator, or those named, on a frame; nuisance models are fitted once and shared.
 
@@ -96,6 +109,8 @@ def estimate_all(
         Parameters per estimator.
     only : iterable of str, optional
         Names or aliases of the estimators to run; all of them by default.
+    declaration : mapping, optional
+        Keys of `study.yaml`, such as `{"treatment_kind": "continuous"}` for a treatment that is an amount.
 
     Returns
     -------
@@ -107,20 +122,35 @@ def estimate_all(
     CatalogError
         If a name is not known, or `params` has a bad parameter.
     MappingError
-        If a role or column is not known.
+        If a role or a column is not known, or a column plays two roles that exclude each other. What the values of
+        the columns do not allow (words or dates as outcome, nothing observed) is never raised: it is refused.
+    DeclarationError
+        If the declaration is not understood.
     """
-    from cqox_assets.nuisance.shared import shared_nuisance
-
     catalogue = load_estimators()
     chosen = catalogue if only is None else {spec.name: spec for spec in (entry_named(catalogue, n) for n in only)}
     asked = {entry_named(catalogue, name).name: dict(values) for name, values in (params or {}).items()}
     for name, values in asked.items():
         build_params(catalogue[name].params, values)  # a wrong parameter is said before anything runs
-    study = _study(frame, roles, tables)
-    sharing = any(spec.shares_nuisance for spec in chosen.values())
-    held = shared_nuisance(study) if sharing else None
-    context = runner_for(Context(nuisance=held if isinstance(held, Nuisance) else None))
-    return {name: run_guarded(spec, study, asked.get(name, {}), context) for name, spec in chosen.items()}
+    try:
+        study = _study(frame, roles, tables, declaration)
+    except DataError as error:
+        return {name: _unusable(spec, error) for name, spec in chosen.items()}
+    return estimate_study(study, chosen, asked)[0]
+
+
+def estimate_study(
+    study: Study, chosen: Iterable[str], params: Mapping[str, Mapping[str, Any]] | None = None
+) -> tuple[dict[str, Outcome], Nuisance | None]:
+    """Run the named estimators on a prepared study and return what they found and the nuisance models they shared."""
+    from cqox_assets.nuisance.shared import shared_nuisance
+
+    specs = {name: load_estimators()[name] for name in chosen}
+    held = shared_nuisance(study) if any(spec.shares_nuisance for spec in specs.values()) else None
+    shared = held if isinstance(held, Nuisance) else None
+    context = runner_for(Context(nuisance=shared))
+    found = {name: run_guarded(spec, study, (params or {}).get(name, {}), context) for name, spec in specs.items()}
+    return found, shared
 
 
 def sensitivity(
@@ -129,9 +159,10 @@ def sensitivity(
     roles: Roles,
     estimate: EffectEstimate,
     tables: "Mapping[str, pd.DataFrame] | None" = None,
+    declaration: Mapping[str, Any] | None = None,
     **params: Any,
 ) -> SensitivityResult | Refusal:
-    """Ask one sensitivity question about an estimate of the same frame and roles.
+    """Ask one sensitivity question about an estimate of the same frame, roles and declaration.
 
     Raises
     ------
@@ -149,12 +180,15 @@ def sensitivity(
         )
     from cqox_assets.nuisance.shared import shared_nuisance
 
-    study, catalogue = _study(frame, roles, tables), load_estimators()
+    try:
+        study, catalogue = _study(frame, roles, tables, declaration), load_estimators()
+    except DataError as error:
+        return _unusable(spec, error)
     sharing = estimate.estimator in catalogue and catalogue[estimate.estimator].shares_nuisance
     held = shared_nuisance(study) if sharing else None
     shared = held if isinstance(held, Nuisance) else None
     context = runner_for(Context(nuisance=shared, budget_seconds=spec.budget_seconds))
-    return spec.run(study, estimate, values, context)
+    return spec.told(study, spec.run(study, estimate, values, context), context)
 
 
 def plan(
@@ -175,13 +209,18 @@ def plan(
     Raises
     ------
     MappingError
-        If a role or column is not known.
+        If a role or a column is not known, or a column plays two roles that exclude each other. What the values of
+        the columns do not allow (words or dates as outcome, nothing observed) is never raised: it is refused.
     DeclarationError
         If the declaration is not understood.
     """
-    from cqox_assets.discovery.plan import plan_methods
+    from cqox_assets.discovery.plan import nothing_planned, plan_methods
 
-    return plan_methods(_study(frame, roles, tables, declaration))
+    try:
+        study = _study(frame, roles, tables, declaration)
+    except DataError as error:
+        return nothing_planned(error.message)
+    return plan_methods(study)
 
 
 def estimators() -> dict[str, EstimatorSpec]:
@@ -197,6 +236,12 @@ def sensitivities() -> dict[str, SensitivitySpec]:
 def figures() -> dict[str, FigureSpec]:
     """Return every figure by name."""
     return dict(load_figures())
+
+
+def _unusable(spec: EstimatorSpec | SensitivitySpec, error: DataError) -> Refusal:
+    """Return the refusal of a table that no study can be made of."""
+    reason, _, remedy = error.message.rpartition("; ")
+    return Refusal(spec.name, error.code, reason, remedy)
 
 
 def _study(

@@ -12,7 +12,9 @@ from cqox_assets.partitions import DOMAIN_PARTITIONS, DOMAINS, PARTITIONS, PERIO
 from cqox_resources.settings import Settings
 
 LEDGER = dg.AssetSelection.groups("ledger")
-ANALYSIS = dg.AssetSelection.all() - LEDGER
+MOVING = dg.AssetSelection.groups("moving_figures")
+SITE = dg.AssetSelection.assets(dg.AssetKey(["decisions", "report_site"]))
+ANALYSIS = dg.AssetSelection.all() - LEDGER - MOVING
 DOWN_FROM_STUDY = ANALYSIS - dg.AssetSelection.groups("ingestion", "mapping", "gates")
 _TICK_SECONDS = 10
 _RUN_SIZE = {"dagster-k8s/config": {"container_config": {"resources": {
@@ -63,6 +65,13 @@ backfill_effects = dg.define_asset_job(
     executor_def=dg.in_process_executor,
     tags=_RUN_SIZE,
 )
+draw_moving_figures = dg.define_asset_job(
+    "draw_moving_figures",
+    MOVING | SITE,
+    description="Interactive pages and animations of an analysed partition, and its report site with them.",
+    partitions_def=PARTITIONS,
+    executor_def=dg.in_process_executor,
+)
 roll_up = dg.define_asset_job(
     "roll_up",
     LEDGER,
@@ -70,7 +79,7 @@ roll_up = dg.define_asset_job(
     partitions_def=DOMAIN_PARTITIONS,
     executor_def=dg.in_process_executor,
 )
-JOBS = [analyse_partition, analyse_with_kubernetes, backfill_effects, roll_up]
+JOBS = [analyse_partition, analyse_with_kubernetes, backfill_effects, draw_moving_figures, roll_up]
 _ANALYSES = ("analyse_partition", "analyse_with_kubernetes", "backfill_effects", "__ASSET_JOB")
 
 

@@ -41,6 +41,12 @@ def load_figures() -> dict[str, FigureSpec]:
     return _walk("cqox_assets.figures", FigureSpec)
 
 
+@cache
+def study_figures() -> dict[str, FigureSpec]:
+    """Return every figure about one study by name; the others are about all domains together."""
+    return {name: spec for name, spec in load_figures().items() if spec.scope == "study"}
+
+
 def entry_named(entries: dict[str, Any], name: str) -> Any:
     """Return the entry of that name or alias.
 

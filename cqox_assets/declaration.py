@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from cqox_assets.errors import DeclarationError
 
@@ -44,8 +44,28 @@ class Money(_Block):
     currency: str | None = None
 
 
+class Override(_Block):
+    """A person's verdict instead of the rule's; it needs a name and a written reason, and both are kept."""
+
+    verdict: Literal["GO", "CANARY", "HOLD"]
+    reason: str
+    by: str
+
+    @field_validator("reason", "by")
+    @classmethod
+    def _written(cls, value: str, info: ValidationInfo) -> str:
+        if not value.strip():
+            wanted = "a written reason" if info.field_name == "reason" else "the name of who decides"
+            raise ValueError(f"overriding a verdict needs {wanted}; write it, or leave out the whole override")
+        return value.strip()
+
+
 class Declaration(_Block):
-    """The content of `study.yaml`; every key is optional and beats inference and the domain profile."""
+    """The content of `study.yaml`; every key is optional and beats inference and the domain profile.
+
+    `treatment_kind: continuous` says that a treatment of few distinct numbers is an amount, such as years or tablets,
+    and not a label of arms: estimators then report the slope per unit, or refuse it if they need arms.
+    """
 
     question: str | None = None
     roles: Mapping[str, str | tuple[str, ...] | None] = Field(default_factory=dict)
@@ -55,6 +75,7 @@ class Declaration(_Block):
     direction: Literal["higher_is_better", "lower_is_better"] | None = None
     unit_of_outcome: str | None = None
     contrast: Contrast = Contrast()
+    treatment_kind: Literal["continuous"] | None = None
     cutoff: float | None = None
     intervention_time: str | int | float | None = None
     treated_unit: Scalar | None = None
@@ -67,6 +88,10 @@ class Declaration(_Block):
     methods: tuple[str, ...] = ()
     params: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
     missing: Literal["impute_indicator", "drop"] | None = None
+    override: Override | None = None
+    language: Literal["en", "ja"] | None = None
+    # Whether a remedy that the review carried out may replace the headline; by default it is only shown.
+    remedies: Literal["show", "adopt"] = "show"
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -114,6 +139,15 @@ def read_declaration(content: Mapping[str, Any], source: str = "study.yaml") -> 
         raise DeclarationError(f"{source}: {_first_problem(error)}") from error
 
 
+_MISSING = {
+    "override.reason": "overriding a verdict needs a written reason",
+    "override.by": "overriding a verdict needs the name of who decides",
+    "override.verdict": "an override names its verdict: GO, CANARY or HOLD",
+}
+# These change what is said about the results, never a result.
+NO_NUMBER_DEPENDS_ON = {"override", "language"}
+
+
 def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
     where = ".".join(str(part) for part in problem["loc"])
@@ -121,5 +155,8 @@ def _first_problem(error: ValidationError) -> str:
         near = difflib.get_close_matches(where, Declaration.model_fields, n=1)
         hint = f"did you mean '{near[0]}'?" if near else f"known keys are {', '.join(Declaration.model_fields)}"
         return f"key '{where}' is not known; {hint}"
-    wanted = problem["msg"].split(" or instance of ")[0].replace("valid dictionary", "mapping of names to values")
+    if problem["type"] == "missing":
+        return f"'{where}' is missing; {_MISSING.get(where, 'write it, or leave out the whole block')}"
+    wanted = problem["msg"].removeprefix("Value error, ").split(" or instance of ")[0]
+    wanted = wanted.replace("valid dictionary", "mapping of names to values")
     return f"'{where}' is {problem.get('input')!r}: {wanted.replace('valid tuple', 'list')}"

@@ -42,6 +42,12 @@ class MappingError(CqoxError):
     code = "bad_mapping"
 
 
+class DataError(MappingError):
+    """The values of a column cannot play its role: the public functions answer with a refusal, not with this error."""
+
+    code = "bad_values"
+
+
 class ContractError(CqoxError):
     """A component broke the contract of a shared type: a bug, never the user's fault."""
 
@@ -58,3 +64,9 @@ class StorageError(CqoxError):
     """A stored result is missing or damaged."""
 
     code = "damaged_result"
+
+
+class NotDrawnError(CqoxError):
+    """A figure cannot be drawn from these results; the message says why in one sentence, for its reader."""
+
+    code = "not_drawn"

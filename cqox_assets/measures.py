@@ -270,6 +270,13 @@ MEASURES: Mapping[str, Measure] = {
             reference="Rosenbaum 2002, doi:10.1007/978-1-4757-3692-2",
         ),
         Measure(
+            "specification_agreement", "Agreement of the specifications",
+            "share of the specifications of the same estimand whose estimate lies on the estimate's side of no effect",
+            "above", 0.9, meaning="Other choices of estimator, covariates or rows give an effect of the other sign.",
+            remedy="Read the specifications that differ, and decide by the subject which choice is right.",
+            reference="Simonsohn, Simmons & Nelson 2020, doi:10.1038/s41562-020-0912-z",
+        ),
+        Measure(
             "first_stage_f", "First-stage F", "effective F statistic of the instruments in the first stage", "above",
             10,
             meaning="The instruments barely move the treatment, so the usual interval cannot be trusted.",
@@ -317,6 +324,14 @@ MEASURES: Mapping[str, Measure] = {
             meaning="The groups already moved apart before treatment started, so parallel trends are doubtful.",
             remedy="Add covariates that explain the trends, choose comparable units, or bound the violation.",
             reference="Callaway & Sant'Anna 2021, doi:10.1016/j.jeconom.2020.12.001",
+        ),
+        Measure(
+            "trend_breakdown", "Breakdown of parallel trends",
+            "how many times the largest step of the groups' difference before treatment its steps after treatment may "
+            "be before the robust interval reaches no effect", "above", 1,
+            meaning="A difference in trends no larger than what was seen before treatment could explain the effect.",
+            remedy="Choose units that moved alike before treatment, deliver more of them, or more earlier periods.",
+            reference="Rambachan & Roth 2023, doi:10.1093/restud/rdad018",
         ),
         Measure(
             "treated_clusters", "Treated clusters", "number of clusters with treated units", "above", 4,
@@ -449,6 +464,15 @@ MEASURES: Mapping[str, Measure] = {
             meaning="No average of donors resembles the treated unit before treatment, so the gap is no effect.",
             remedy="Add similar donors, use synthetic_did, or a shorter period before treatment.",
             reference="Abadie, Diamond & Hainmueller 2010, doi:10.1198/jasa.2009.ap08746",
+        ),
+        Measure(
+            "movable_weight", "Weights that are not unique",
+            "Largest share of the donor weights that another solution with the same fit before treatment gives to "
+            "other donors", "below", 0.01,
+            meaning="Other weights of the donors fit as well before treatment and give another effect.",
+            remedy="Deliver more periods before treatment, choose fewer donors that resemble the unit, or use "
+            "synthetic_did.",
+            reference="Abadie 2021, doi:10.1257/jel.20191450",
         ),
     )
 }  # fmt: skip

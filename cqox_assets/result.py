@@ -314,7 +314,11 @@ def outcome_from_json(row: Mapping[str, Any], tables: Mapping[str, pd.DataFrame]
 
 @dataclass(frozen=True)
 class SensitivityResult:
-    """The answer to one question of how wrong an assumption may be before the conclusion changes."""
+    """The answer to one question of how wrong an assumption may be before the conclusion changes.
+
+    `asked` is the question, `meaning` what came out, `implies` what that means for the conclusion, `advice` what to do:
+    one sentence each. `asked` and `implies` are the catalogue entry's, see `SensitivitySpec.told`.
+    """
 
     name: str
     estimator: str
@@ -326,6 +330,8 @@ class SensitivityResult:
     advice: str
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    asked: str = ""
+    implies: str = ""
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
@@ -333,7 +339,8 @@ class SensitivityResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything but the table, as plain values."""
-        names = ("name", "estimator", "estimand", "value", "unit", "status", "meaning", "advice", "provenance")
+        names = ("name", "estimator", "estimand", "value", "unit", "status", "asked", "meaning", "implies", "advice",
+                 "provenance")  # fmt: skip
         return {"kind": "sensitivity", **{name: _plain(getattr(self, name)) for name in names}}
 
     @classmethod
@@ -399,6 +406,33 @@ class Nuisance:
             clipped=row["clipped"],
             notices=tuple(row["notices"]),
         )
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a summary over results found: plain values and tables.
+
+    `content` has a `status`: `computed`, or `not_computed` with `code`, `reason` and `remedy`.
+    """
+
+    content: Mapping[str, Any]
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        status = self.content.get("status")
+        if status not in ("computed", "not_computed"):
+            raise ContractError(f"findings have status {status!r}; it must be computed or not_computed")
+        if status == "not_computed" and not all(self.content.get(key) for key in ("code", "reason", "remedy")):
+            raise ContractError("findings that were not computed need a code, a reason and a remedy")
+
+    @property
+    def computed(self) -> bool:
+        """Whether there is an answer."""
+        return bool(self.content["status"] == "computed")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything but the tables, as plain values."""
+        return dict(_plain(self.content))
 
 
 def diagnostic_json(item: Diagnostic) -> dict[str, Any]:

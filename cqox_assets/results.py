@@ -1,13 +1,14 @@
 """The one reader of stored results: what exists for a partition's current study, and nothing of an older one."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
+import pandas as pd
 from upath import UPath
 
-from cqox_assets.catalog import load_estimators, load_figures, load_sensitivities
+from cqox_assets.catalog import load_estimators, load_sensitivities, study_figures
 from cqox_assets.discovery.plan import MethodPlan
 from cqox_assets.errors import StorageError
 from cqox_assets.gates.data import DataDiagnostics
@@ -15,10 +16,30 @@ from cqox_assets.result import Nuisance, Outcome
 from cqox_assets.spec import Inputs
 from cqox_assets.stored import CODECS, Answers, FigureRecord
 from cqox_assets.study import Study
-from cqox_assets.synthesis.findings import FINDINGS, Findings
+from cqox_assets.synthesis.critique import Critique
+from cqox_assets.synthesis.quality_score import QualityScore
 from cqox_resources import store
 
+FINDINGS = ("quality_score", "policy_value", "counterfactual_systems", "effect_summary")
 _BY_KIND = {codec.kind: codec for codec in CODECS}
+
+
+class _WhenAsked(Mapping[str, Any]):
+    """Values that are read when they are asked for, once."""
+
+    def __init__(self, readers: Mapping[str, Callable[[], Any]]) -> None:
+        self._readers, self._read = readers, dict[str, Any]()
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._read:
+            self._read[name] = self._readers[name]()
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._readers)
+
+    def __len__(self) -> int:
+        return len(self._readers)
 
 
 @dataclass(frozen=True)
@@ -29,6 +50,7 @@ class Present:
     fingerprint: str
     partition: str
     _folders: Mapping[str, UPath] = field(repr=False)
+    _earlier_cards: Callable[[], list[dict[str, Any]]] = field(default=list, repr=False)
 
     def find(self, key: str) -> Any | None:
         """Return the value stored under `stage/name`, or None when there is none for this study."""
@@ -62,14 +84,24 @@ class Present:
         return {name: value for name, value in self._stage("sensitivity", load_sensitivities())}
 
     @cached_property
-    def findings(self) -> dict[str, Findings]:
-        """Counterfactual systems and the value of policies, by name."""
-        return {name: value for name, value in self._stage("synthesis", dict.fromkeys(FINDINGS))}
-
-    @cached_property
     def figures(self) -> dict[str, FigureRecord]:
         """Figures, drawn or not, by name."""
-        return {name: value for name, value in self._stage("figures", load_figures())}
+        return {name: value for name, value in self._stage("figures", study_figures())}
+
+    @cached_property
+    def moving(self) -> dict[str, FigureRecord]:
+        """Figures that turn or move, drawn or not, by name."""
+        return {name: value for name, value in self._stage("moving_figures", study_figures())}
+
+    @cached_property
+    def quality(self) -> QualityScore | None:
+        """Five-axis quality score."""
+        return self.find("synthesis/quality_score")
+
+    @cached_property
+    def critique(self) -> Critique | None:
+        """Verdict of the review, with every round."""
+        return self.find("synthesis/critique")
 
     def inputs(self) -> Inputs:
         """Return what a figure may draw from."""
@@ -79,7 +111,21 @@ class Present:
             for question, answer in self.sensitivity.items()
             for name, item in answer.results.items()
         }
-        return Inputs(self.study, self.estimates, self.nuisance, answers, order, self.findings)
+        findings = {name: partial(self.find, f"synthesis/{name}") for name in FINDINGS}
+        asked = _WhenAsked({**findings, "history": self.history})
+        return Inputs(self.study, self.estimates, self.nuisance, answers, order, asked)
+
+    def history(self) -> pd.DataFrame | None:
+        """Return the summarised effects of this period and of the earlier ones with the same question, by period.
+
+        Columns: period, estimand, contrast, scale, estimate, std_error, low, high, rows. None without a summary.
+        """
+        from cqox_assets.ledger.history import own_history
+
+        summary = self.find("synthesis/effect_summary")
+        if summary is None:
+            return None
+        return own_history(self._earlier_cards(), self.study, summary, self.partition.partition("|")[2])
 
     def _stage(self, stage: str, names: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         for name in names:
@@ -137,7 +183,34 @@ class Results:
             found = store.facts(folder)
             if found is not None and found.get("fingerprint") == fingerprint:
                 folders[key] = folder
-        return Present(self.load("gates/gated_study", partition), fingerprint, partition, folders)
+        cards = partial(self._before, "decisions/decision_card", partition)
+        return Present(self.load("gates/gated_study", partition), fingerprint, partition, folders, cards)
+
+    def _before(self, key: str, partition: str) -> list[Any]:
+        """Return the stored values of all earlier periods of the domain, oldest first."""
+        domain, _, period = partition.partition("|")
+        folder = self._warehouse / key / domain
+        names = sorted(path.name for path in folder.iterdir() if path.name < period) if folder.is_dir() else []
+        held = [name for name in names if store.facts(folder / name) is not None]
+        return [self.load(key, f"{domain}|{name}") for name in held]
+
+    def earlier(self, key: str, partition: str) -> tuple[str, Any] | None:
+        """Return period and stored value of the latest earlier period of the same domain, or None.
+
+        Parameters
+        ----------
+        key : str
+            `stage/name`.
+        partition : str
+            `domain|period`.
+        """
+        domain, _, period = partition.partition("|")
+        folder = self._warehouse / key / domain
+        periods = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        for name in reversed([name for name in periods if name < period]):
+            if store.facts(folder / name) is not None:
+                return name, self.load(key, f"{domain}|{name}")
+        return None
 
     @staticmethod
     def _keys() -> list[str]:
@@ -150,7 +223,11 @@ class Results:
             "synthesis/effect_summary",
             "synthesis/design_gates",
             "synthesis/guardrail_effects",
-            *(f"synthesis/{name}" for name in FINDINGS),
-            *(f"figures/{name}" for name in load_figures()),
+            "synthesis/quality_score",
+            "synthesis/critique",
+            "synthesis/counterfactual_systems",
+            "synthesis/policy_value",
+            *(f"figures/{name}" for name in study_figures()),
+            *(f"moving_figures/{name}" for name in study_figures()),
             "decisions/decision_card",
         ]

@@ -15,6 +15,7 @@ from cqox_assets.measures import Diagnostic, Status
 from cqox_assets.numerics.bootstrap import resampled_rows
 from cqox_assets.numerics.inference import draws_effect
 from cqox_assets.numerics.logit import SeparationError
+from cqox_assets.numerics.sample import redundant_notice
 from cqox_assets.numerics.threads import threads_for
 from cqox_assets.result import Effect, EffectEstimate, Failure, Outcome, Refusal, with_provenance
 from cqox_assets.spec import CommonParams, Context, EstimatorSpec, build_params
@@ -57,7 +58,12 @@ def _answer(spec: EstimatorSpec, study: Study, params: CommonParams, context: Co
     outcome = refuse_early(spec, suited) or _run_contrasts(spec, suited, params, context)
     if isinstance(outcome, EffectEstimate) and params.inference != "analytic" and not spec.resamples:
         outcome = _resample(spec, suited, params, context, outcome)
-    return replace(outcome, notices=(*notices, *outcome.notices)) if isinstance(outcome, EffectEstimate) else outcome
+    if not isinstance(outcome, EffectEstimate):
+        return outcome
+    if study.has(Role.COVARIATES) and Role.COVARIATES in spec.accepts | spec.requires:
+        notices = (*notices, *redundant_notice(study.matrix(), study.names(Role.COVARIATES), outcome.notices))
+    said = dict.fromkeys((*study.notices, *notices, *outcome.notices))  # an estimate by way of another repeats its own
+    return replace(outcome, notices=tuple(said))
 
 
 def _in_words(spec: EstimatorSpec, study: Study, error: CqoxError) -> Refusal:
@@ -162,7 +168,10 @@ def _merge(study: Study, answers: Mapping[str, EffectEstimate]) -> EffectEstimat
         used=len(study),
         per_arm={arm: int((codes == code).sum()) for code, arm in enumerate(study.arms)},
     )
-    pairwise = f"{len(answers)} contrasts, each among the units of its arm and of the reference arm '{study.arms[0]}'"
+    pairwise = (
+        f"{len(answers)} contrasts, each among the units of its arm and of the reference arm '{study.arms[0]}' only: "
+        f"an average effect is over these units, not over all {len(study)}, and differs from it where effects vary"
+    )
     notices = dict.fromkeys([pairwise, *(notice for answer in answers.values() for notice in answer.notices)])
     return replace(
         first,

@@ -2,19 +2,20 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 import pandas as pd
 
-from cqox_assets.errors import CatalogError, ContractError
-from cqox_assets.measures import Diagnostic, judge, limits_for
+from cqox_assets.errors import CatalogError, ContractError, NotDrawnError
+from cqox_assets.measures import Diagnostic, Status, judge, limits_for
 from cqox_assets.result import (
     Assumption,
     Effect,
     EffectEstimate,
     Failure,
+    Findings,
     Nuisance,
     Outcome,
     Refusal,
@@ -25,8 +26,6 @@ from cqox_assets.study import Role, Study, TreatmentKind
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from cqox_assets.synthesis.findings import Findings
 
 
 @dataclass(frozen=True)
@@ -325,7 +324,7 @@ ASSUMPTIONS: Mapping[str, Assumption] = {
             "donor_pool",
             "An average of the donors would have moved as the treated unit would have without treatment.",
             True,
-            ("relative_pre_fit",),
+            ("relative_pre_fit", "movable_weight"),
         ),
     )
 }
@@ -421,6 +420,9 @@ class EstimatorSpec:
         of the estimate, and the least coverage that are claimed there instead; `claim_note` says why.
     coverage_rows : int
         Rows of a simulated study at which the claim is held.
+    headline_of : str
+        Entry whose headline this one reports as well, to the last digit; its simulated coverage is that entry's, and
+        the contract tests hold the two equal.
     """
 
     name: str
@@ -460,6 +462,7 @@ class EstimatorSpec:
     claim_coverage: tuple[float, float] | None = None
     claim_designs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     coverage_rows: int = 1000
+    headline_of: str = ""
 
     @property
     def coverage_limits(self) -> tuple[float, float]:
@@ -540,7 +543,8 @@ class SensitivitySpec:
     `applies_to` holds estimator names or estimands; empty means every estimate. `informs_in_trial`: the question is
     about unmeasured causes of the treatment, so in a declared trial its answer informs and does not hold.
     `most`: how many estimates are asked about, in the order of the method plan; None asks about all. `budget_seconds`:
-    wall time that the question may take for all of them together.
+    wall time that the question may take for all of them together. `holds` and `breaks` say in one sentence each what
+    it means for the conclusion when the answer passes, and when it does not.
     """
 
     name: str
@@ -555,13 +559,28 @@ class SensitivitySpec:
     params: type[CommonParams] = CommonParams
     cost: Literal["light", "heavy"] = "light"
     version: str = "1"
+    holds: str = ""
+    breaks: str = ""
+
+    def told(self, study: Study, answer: SensitivityResult | Refusal, context: Context) -> SensitivityResult | Refusal:
+        """Return an answer with its question, what it means, the time that it took and the time that it had."""
+        spent = {"seconds": round(time.monotonic() - context.started, 3), "budget_seconds": context.budget_seconds}
+        answer = replace(answer, provenance={**answer.provenance, **spent})
+        if isinstance(answer, Refusal):
+            return answer
+        implies = self.holds if answer.status is Status.PASS else self.breaks
+        if self.informs_in_trial and study.declaration.design == "trial":
+            implies = "Treatment was assigned at random, so no hidden cause of it is expected; this informs only."
+        return replace(answer, asked=self.question, implies=answer.implies or implies)
 
 
 @dataclass(frozen=True)
 class Inputs:
     """What a figure may draw from: the study and the results that exist for it.
 
-    `findings` holds what synthesis computed with tables: `counterfactual_systems` and `policy_value`.
+    `findings` holds what was found over all results by name: `quality_score`, `policy_value`,
+    `counterfactual_systems`, `effect_summary`, `history` (effects of this and earlier periods) or, for figures over
+    domains, `domain_network`.
     """
 
     study: Study
@@ -569,7 +588,12 @@ class Inputs:
     nuisance: Nuisance | None = None
     sensitivity: Mapping[str, SensitivityResult | Refusal | Failure] = field(default_factory=dict)
     plan: tuple[str, ...] = ()
-    findings: Mapping[str, "Findings"] = field(default_factory=dict)
+    findings: Mapping[str, Any] = field(default_factory=dict)
+
+    def found(self, name: str) -> Any | None:
+        """Return what was found under a name, or None where there is nothing or it was not computed."""
+        held = self.findings.get(name)
+        return None if held is None or (isinstance(held, Findings) and not held.computed) else held
 
     def answered(self) -> dict[str, EffectEstimate]:
         """Estimates that are neither refusals nor failures, in plan order."""
@@ -578,25 +602,60 @@ class Inputs:
         return dict(sorted(found.items(), key=lambda pair: (order.get(pair[0], len(order)), pair[0])))
 
     def first_with(self, table: str) -> EffectEstimate | None:
-        """Return the first estimate in plan order that carries the table."""
-        return next((item for item in self.answered().values() if table in item.tables), None)
+        """Return the first estimate in plan order that carries the table, or that of `estimator.table`."""
+        estimator, _, name = table.rpartition(".")
+        return next(
+            (
+                item
+                for item in self.answered().values()
+                if name in item.tables and len(item.tables[name]) and estimator in ("", item.estimator)
+            ),
+            None,
+        )
+
+    def asked(self, question: str) -> dict[str, SensitivityResult]:
+        """Return the answers to a sensitivity question by estimator, in plan order."""
+        order = {name: rank for rank, name in enumerate(self.plan)}
+        found = {
+            key.partition(": ")[2]: item
+            for key, item in self.sensitivity.items()
+            if isinstance(item, SensitivityResult) and key.partition(": ")[0] == question
+        }
+        return dict(sorted(found.items(), key=lambda pair: (order.get(pair[0], len(order)), pair[0])))
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A drawn figure: the figure, the tidy frame that was drawn, a caption with the numbers, and alt text."""
+    """A drawn figure: the figure, the tidy frame that was drawn, a caption with the numbers, and alt text.
+
+    Parameters
+    ----------
+    page : str
+        Self-contained interactive page (HTML), for the form `3d`.
+    frames : callable, optional
+        Position 0..FRAMES-1 -> the figure at that moment, for the form `animated`. It may be one figure that changes.
+    """
 
     figure: "Figure"
     data: pd.DataFrame
     caption: str
     alt: str
+    page: str = ""
+    frames: "Callable[[int], Figure] | None" = None
+
+
+Form = Literal["2d", "3d", "animated"]
+FRAMES = 30
 
 
 @dataclass(frozen=True)
 class FigureSpec:
     """One figure: the question it answers, what it needs and how it is drawn.
 
-    `needs` holds stages (`estimates`, `nuisance`), roles or table names; unmet needs give no figure and a reason.
+    `needs` holds stages (`estimates`, `nuisance`), roles, sensitivity questions, table names or, for the table of one
+    estimator, `estimator.table`, or names of findings; an entry with `|` needs one of several. Unmet needs give no
+    figure and a reason, as does a NotDrawnError of `draw`. `forms` are those that `draw` offers, the one of the printed
+    page first. `scope` says whether it is about one study or about all domains together.
     """
 
     name: str
@@ -605,21 +664,67 @@ class FigureSpec:
     draw: Callable[[Inputs, str], Drawing]
     needs: tuple[str, ...] = ("estimates",)
     family: str = "diagnostics"
-    forms: tuple[str, ...] = ("2d",)
+    forms: tuple[Form, ...] = ("2d",)
+    scope: Literal["study", "domains"] = "study"
     reference: str = ""
     version: str = "1"
+
+    @property
+    def moving(self) -> tuple[Form, ...]:
+        """Forms that turn or move; they are drawn apart from the printed one."""
+        return tuple(form for form in self.forms if form != "2d")
 
     def unmet(self, inputs: Inputs) -> str | None:
         """Return why the figure cannot be drawn from these inputs, or None."""
         for need in self.needs:
-            if need == "estimates":
-                found: Any = inputs.answered()
-            elif need == "nuisance":
-                found = inputs.nuisance
-            elif need in list(Role):
-                found = inputs.study.has(Role(need))
-            else:
-                found = inputs.first_with(need)
-            if not found:
-                return f"needs {need}, which no result of this study has"
+            if not any(self._met(part, inputs) for part in need.split("|")):
+                return self._reason(need.split("|"), inputs)
         return None
+
+    def made(self, inputs: Inputs, form: str | None = None) -> Drawing:
+        """Draw the figure in one of its forms, the first one by default.
+
+        Raises
+        ------
+        NotDrawnError
+            If its needs are unmet or there is nothing to draw.
+        CatalogError
+            If the figure does not offer the form.
+        """
+        chosen = form or self.forms[0]
+        if chosen not in self.forms:
+            raise CatalogError(f"figure '{self.name}' has no form '{chosen}'; it offers {', '.join(self.forms)}")
+        reason = self.unmet(inputs)
+        if reason is not None:
+            raise NotDrawnError(reason)
+        return self.draw(inputs, chosen)
+
+    @staticmethod
+    def _met(need: str, inputs: Inputs) -> bool:
+        if need == "estimates":
+            return bool(inputs.answered())
+        if need == "nuisance":
+            return inputs.nuisance is not None
+        if need in list(Role):
+            return inputs.study.has(Role(need))
+        return inputs.found(need) is not None or inputs.first_with(need) is not None or bool(inputs.asked(need))
+
+    @staticmethod
+    def _reason(needs: Sequence[str], inputs: Inputs) -> str:
+        """Say what is missing; where one estimator or question would have it, what that one said."""
+        for need in needs:
+            held: Any = inputs.estimates.get(need.partition(".")[0]) if "." in need else None
+            held = held or next((item for key, item in inputs.sensitivity.items() if key.startswith(f"{need}: ")), None)
+            if isinstance(held, Refusal):
+                return f"needs {_in_words(need)}, but: {held.reason}"
+            told = inputs.findings.get(need)
+            if isinstance(told, Findings):
+                return f"needs {_in_words(need)}, but: {told.content['reason']}"
+            if isinstance(held, Failure):
+                return f"needs {_in_words(need)}, which failed: {held.exception}"
+        return f"needs {' or '.join(map(_in_words, needs))}, which no result of this study has"
+
+
+def _in_words(need: str) -> str:
+    estimator, _, table = need.rpartition(".")
+    return f"{table.replace('_', ' ')} of {estimator.replace('_', ' ')}" if estimator else need.replace("_", " ")

@@ -20,6 +20,7 @@ from cqox_assets.mapping.roles import RoleProposal
 from cqox_assets.result import (
     EffectEstimate,
     Failure,
+    Findings,
     Nuisance,
     Outcome,
     Refusal,
@@ -28,8 +29,9 @@ from cqox_assets.result import (
     to_text,
 )
 from cqox_assets.study import Study
+from cqox_assets.synthesis.critique import Critique
 from cqox_assets.synthesis.effect_summary import EffectSummary
-from cqox_assets.synthesis.findings import Findings
+from cqox_assets.synthesis.quality_score import QualityScore
 from cqox_resources.store import LazyFrames, Parts
 
 
@@ -193,18 +195,20 @@ CODECS: tuple[KindCodec, ...] = (
         lambda value: Parts("data_diagnostics", _plain(value.to_json()), dict(value.tables)),
         lambda row, frames: DataDiagnostics.from_json(row, dict(frames)),
     ),
+    KindCodec(
+        "findings",
+        (Findings,),
+        lambda value: Parts("findings", _plain(value.to_json()), dict(value.tables)),
+        Findings,
+    ),
     _json_codec("column_profile", ColumnProfile),
     _json_codec("domain_match", DomainMatch),
     _json_codec("column_roles", RoleProposal),
     _json_codec("method_plan", MethodPlan),
     _json_codec("gate_report", GateReport),
     _json_codec("effect_summary", EffectSummary),
-    KindCodec(
-        "findings",
-        (Findings,),
-        lambda value: Parts("findings", _plain(value.to_json()), dict(value.tables)),
-        Findings.from_json,
-    ),
+    _json_codec("quality_score", QualityScore),
+    _json_codec("critique", Critique),
     KindCodec(
         "frame", (pd.DataFrame,), lambda value: Parts("frame", {}, {"rows": value}), lambda _, frames: frames["rows"]
     ),

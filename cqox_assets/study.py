@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cqox_assets.declaration import Declaration
+from cqox_assets.declaration import NO_NUMBER_DEPENDS_ON, Declaration
 from cqox_assets.errors import MappingError
 
 
@@ -82,6 +82,9 @@ class Study:
     missing : mapping of str to float
         Delivered column that plays a role to the share of its cells that were missing before preparation,
         0 included; empty when preparation did not record it.
+    unusable : mapping of str to str
+        Mapped covariate that cannot be adjusted for, because it is empty or holds words of too many kinds, to what was
+        found in it.
     labels : mapping of str to str
         Column to the label that people read in figures; a column without an entry is its own label.
     """
@@ -98,6 +101,7 @@ class Study:
     dropped: Mapping[str, int] = field(default_factory=dict)
     missing: Mapping[str, float] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    unusable: Mapping[str, str] = field(default_factory=dict)
     notices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -251,19 +255,28 @@ class Study:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of rows, roles, arms, side tables, declaration and limits: equal studies have equal fingerprints."""
-        digest = hashlib.sha256(_frame_hash(self.frame))
-        for name in sorted(self.tables):
-            digest.update(name.encode() + _frame_hash(self.tables[name]))
+        digest = self._rows_hash()
         facts = {
             "roles": {str(role): list(names) for role, names in sorted(self.roles.items())},
             "arms": self.arms,
-            "declaration": self.declaration.model_dump(mode="json"),
+            "declaration": self.declaration.model_dump(mode="json", exclude=NO_NUMBER_DEPENDS_ON),
             "thresholds": dict(sorted(self.thresholds.items())),
             "severities": dict(sorted(self.severities.items())),
             "domain": self.domain,
         }
         digest.update(json.dumps(facts, sort_keys=True, default=str).encode())
         return digest.hexdigest()[:32]
+
+    @property
+    def data_fingerprint(self) -> str:
+        """Hash of the rows and side tables alone, whatever is declared about them."""
+        return self._rows_hash().hexdigest()[:32]
+
+    def _rows_hash(self) -> "hashlib._Hash":
+        digest = hashlib.sha256(_frame_hash(self.frame))
+        for name in sorted(self.tables):
+            digest.update(name.encode() + _frame_hash(self.tables[name]))
+        return digest
 
     def facts(self) -> dict[str, Any]:
         """Return everything but the rows, ready for JSON."""
@@ -278,6 +291,7 @@ class Study:
             "dropped": {reason: int(rows) for reason, rows in self.dropped.items()},
             "missing": {column: float(share) for column, share in self.missing.items()},
             "labels": dict(self.labels),
+            "unusable": dict(self.unusable),
             "notices": list(self.notices),
             "fingerprint": self.fingerprint,
         }
@@ -298,6 +312,7 @@ class Study:
             dropped=facts["dropped"],
             missing=facts.get("missing", {}),
             labels=facts["labels"],
+            unusable=facts.get("unusable", {}),
             notices=tuple(facts["notices"]),
         )
 

@@ -1,5 +1,6 @@
 """Whether a study suits an entry: the rows and clusters that it works on, or the refusal that says what is missing."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -65,6 +66,9 @@ def refuse_early(spec: EstimatorSpec, study: Study) -> Refusal | None:
             f"several columns play the role 'dose': {', '.join(map(repr, study.names(Role.DOSE)))}",
             "map the one whose curve is asked for in study.yaml: roles: {dose: <column>}",
         )
+    useless = useless_covariates(spec, study)
+    if useless is not None:
+        return spec.refuse("unusable_covariates", *useless)
     for role in sorted(spec.requires):
         if not study.has(role):
             left_out = next((notice for notice in study.notices if notice.startswith(f"{role} with one value")), "")
@@ -107,6 +111,35 @@ def refuse_early(spec: EstimatorSpec, study: Study) -> Refusal | None:
         or _refuse_lone_clusters(spec, studied)
         or _refuse_unequal_strata(spec, studied)
     )
+
+
+def useless_covariates(spec: EstimatorSpec, study: Study) -> tuple[str, str] | None:
+    """Return reason and remedy where most covariates that a person stated cannot be adjusted for, or None.
+
+    An estimate would then be named adjusted and be hardly so; with fewer of them a notice names each.
+    """
+    lost = study.unusable
+    if not lost or study.confidence.get(Role.COVARIATES, 1) < 1:
+        return None
+    if Role.COVARIATES not in spec.accepts | spec.requires or "random_assignment" in spec.assumptions:
+        return None  # nothing has to be adjusted for
+    delivered = set(study.missing)
+    kept = {origin_of(name, delivered) for name in study.names(Role.COVARIATES)}
+    if len(lost) <= len(kept):
+        return None
+    found = "; ".join(list(lost.values())[:3]) + ("; ..." if len(lost) > 3 else "")
+    return (
+        f"{len(lost)} of {len(lost) + len(kept)} covariates cannot be adjusted for: {found}",
+        "deliver them as numbers or as words of few kinds, or take them out of the covariates",
+    )
+
+
+def origin_of(name: str, delivered: Collection[str]) -> str:
+    """Return the delivered column that an encoded covariate (`name=level`, `name (missing)`) comes from."""
+    if name in delivered:
+        return name
+    origins = [column for column in delivered if name.startswith((f"{column}=", f"{column} (missing)"))]
+    return max(origins, key=len, default=name)
 
 
 def unsuited_treatment(spec: EstimatorSpec, study: Study) -> tuple[str, str] | None:

@@ -40,6 +40,22 @@ def with_unit(value: float, unit: str = "") -> str:
     return f"{short(value)}{unit}" if unit in _AFTER else f"{short(value)} {unit}"
 
 
+_NO_DECIMALS = {"JPY", "KRW", "VND", "CLP", "ISK", "XAF", "XOF", "PYG", "UGX", "円", "¥", "원"}
+_WHOLE_FROM = 1000
+
+
+def money(value: float, currency: str = "") -> str:
+    """Return an amount as people write it: `¥1,235`, `-US$12.50`, `€12,346`; no cents of yen, nor of thousands."""
+    code = currency.strip().upper()
+    whole = code in _NO_DECIMALS or abs(value) >= _WHOLE_FROM
+    text = f"{abs(value):,.0f}" if whole else f"{abs(value):,.2f}"
+    sign = "-" if value < 0 and any(mark in "123456789" for mark in text) else ""
+    unit = _SYMBOLS.get(code, currency.strip())
+    if unit in _BEFORE:
+        return f"{sign}{unit}{text}"
+    return f"{sign}{text}{'' if unit in _AFTER or not unit else ' '}{unit}"
+
+
 def span(low: float | None, high: float | None, unit: str = "") -> str:
     """Return an interval in words; an end that is None or infinite is open."""
     below = "-∞" if low is None or math.isinf(low) else with_unit(low, unit)

@@ -36,12 +36,32 @@ class ReportStore:
         Path(name).replace(str(target))
         return target
 
-    def remove(self, folder: str, stem: str) -> None:
-        """Remove every file of a folder with the given stem: what is no longer true must not be shown."""
+    def read(self, path: str) -> bytes | None:
+        """Return a file's content, or None when there is no such file."""
+        target = self._root / path
+        return target.read_bytes() if target.is_file() else None
+
+    def append(self, path: str, content: bytes) -> UPath:
+        """Put content at the end of a file; what is there already is never written again.
+
+        An object store cannot append, so there the whole file is put in place anew.
+        """
+        target = self._root / path
+        if target.protocol not in ("", "file", "local"):
+            return self.write(path, (self.read(path) or b"") + content)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with Path(str(target)).open("ab") as sink:
+            sink.write(content)
+            sink.flush()
+            os.fsync(sink.fileno())
+        return target
+
+    def remove(self, folder: str, stem: str, kinds: tuple[str, ...] | None = None) -> None:
+        """Remove a folder's files of this stem, and of these kinds if named: what is not true must not be shown."""
         place = self._root / folder
         if place.is_dir():
             for path in place.iterdir():
-                if path.stem == stem:
+                if path.stem == stem and (kinds is None or path.suffix[1:] in kinds):
                     path.unlink()
 
     def url(self, path: str) -> str:

@@ -20,6 +20,8 @@ REPORT_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
+# Browsers show no PDF inside a sandbox, and cannot show the others at all: these are saved under their names.
+SAVED = {".pdf", ".ipynb", ".tex", ".jsonl", ".csv", ".parquet"}
 _STYLE = "body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem}li{margin:.3rem 0}"
 
 
@@ -44,7 +46,8 @@ class Webserver(DagsterWebserver):  # type: ignore[type-arg]
         if content is None:
             return HTMLResponse("<p>There is no such report.</p>", status_code=404, headers=REPORT_HEADERS)
         kind = mimetypes.guess_type(parts[-1])[0] or "application/octet-stream"
-        return Response(content, media_type=kind, headers=REPORT_HEADERS)
+        saved = {"Content-Disposition": "attachment"} if PurePosixPath(parts[-1]).suffix in SAVED else {}
+        return Response(content, media_type=kind, headers={**REPORT_HEADERS, **saved})
 
 
 def _read(root: UPath, parts: tuple[str, ...]) -> bytes | None:
@@ -64,7 +67,9 @@ def card_list(root: UPath) -> str:
     for card in cards:
         domain, period = card.parts[-3], card.parts[-2]
         name = html.escape(f"{domain} {period}")
-        rows.append(f'<li><a href="/reports/{html.escape(domain)}/{html.escape(period)}/{card.name}">{name}</a></li>')
+        folder = f"/reports/{html.escape(domain)}/{html.escape(period)}"
+        site = f' · <a href="{folder}/index.html">figures</a>' if (card.parent / "index.html").is_file() else ""
+        rows.append(f'<li><a href="{folder}/{card.name}">{name}</a>{site}</li>')
     body = f"<ul>{''.join(rows)}</ul>" if rows else "<p>No partition has a decision card yet.</p>"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">'

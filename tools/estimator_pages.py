@@ -72,7 +72,9 @@ def page(spec: EstimatorSpec, parameter_rows: Iterable[tuple[str, str, str, str]
     if "Notes" in run:
         lines += [" ".join(run["Notes"].split()), ""]
     lines += ["## Assumptions, and how each is checked", ""]
-    lines += table(("assumption", "what must hold", "checked by"), (_assumption(name) for name in spec.assumptions))
+    lines += table(
+        ("assumption", "what must hold", "checked by"), (_assumption(spec, name) for name in spec.assumptions)
+    )
     lines += ["## Reading the answer", "", spec.reading, ""]
     lines += ["## What it needs", "", *_needs(spec), ""]
     lines += ["## Diagnostics and tables", ""]
@@ -91,10 +93,12 @@ def _also(spec: EstimatorSpec) -> str:
     return ", also known as " + ", ".join(spec.aliases) if spec.aliases else ""
 
 
-def _assumption(name: str) -> tuple[str, str, str]:
+def _assumption(spec: EstimatorSpec, name: str) -> tuple[str, str, str]:
+    """Return an assumption and how this estimator checks it: other diagnostics that speak to it are not its own."""
     item = ASSUMPTIONS[name]
-    checks = ", ".join(f"`{check}`" for check in item.diagnostics)
-    return name.replace("_", " "), item.statement, checks or "cannot be tested with the data; argue for it"
+    checks = ", ".join(f"`{check}`" for check in item.diagnostics if check in spec.diagnostics)
+    untold = "not checked by this estimator" if item.diagnostics else "cannot be tested with the data; argue for it"
+    return name.replace("_", " "), item.statement, checks or untold
 
 
 def _measure(name: str) -> tuple[str, str, str]:
@@ -177,8 +181,13 @@ def _coverage(spec: EstimatorSpec, table: Any) -> list[str]:
     lines = [f"Held to: {_CLAIMS[spec.interval_claim]}." + (f" {spec.claim_note}" if spec.claim_note else ""), ""]
     path = ROOT / "docs" / "coverage.json"
     content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"coverage": []}
-    rows = [row for row in content["coverage"] if row["estimator"] == spec.name]
+    rows = [row for row in content["coverage"] if row["estimator"] == (spec.headline_of or spec.name)]
     if rows:
+        if spec.headline_of:
+            lines += [
+                f"The headline is that of [`{spec.headline_of}`]({spec.headline_of}.md), whose rows these are.",
+                "",
+            ]
         head = ("design", "effect", "n", "draws", "bias / SD", "coverage", "size", "held")
         lines += table(head, (_performance(row) for row in rows))
         lines += [f"Measured {rows[0]['date']}; the whole table is in [coverage](../coverage.md).", ""]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cqox_assets.catalog import load_estimators, load_figures, load_sensitivities
+from cqox_assets.decisions.schema import SCHEMA
 from cqox_assets.measures import MEASURES
 from cqox_assets.spec import CommonParams
 
@@ -140,6 +141,7 @@ def pages() -> dict[Path, str]:
     """Return every generated page with its text."""
     readme, folder = ROOT / "README.md", ROOT / "docs" / "estimators"
     found = {ROOT / "docs" / "catalogue.md": render(), readme: fill(readme.read_text(encoding="utf-8"))}
+    found[ROOT / "docs" / SCHEMA.name] = SCHEMA.read_text(encoding="utf-8")
     for name, item in load_estimators().items():
         own = parameters(item.params) if item.params is not CommonParams else []
         found[folder / f"{name}.md"] = page(item, own, table)

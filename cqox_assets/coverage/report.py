@@ -1,7 +1,7 @@
 """The numbers of the coverage table as JSON, and the page that people read."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -89,6 +89,7 @@ def markdown(page: Page) -> str:
         "",
         *[_claim(spec) for spec in specs.values() if spec.claim_note],
         "",
+        *_same_headlines(specs.values()),
         f"{sum(row['held'] for row in rows)} of {len(rows)} cases hold their claim.",
         "",
         _HEAD,
@@ -108,6 +109,12 @@ def markdown(page: Page) -> str:
         *[_broken_row(row) for row in page["breaks"]],
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _same_headlines(specs: Iterable[EstimatorSpec]) -> list[str]:
+    """Say whose rows are another's, because they report the same headline to the last digit."""
+    named = [f"that of `{spec.name}` is the one of `{spec.headline_of}`" for spec in specs if spec.headline_of]
+    return [f"Headlines that are another's to the last digit have its rows: {', '.join(named)}.", ""] if named else []
 
 
 def _claim(spec: EstimatorSpec) -> str:

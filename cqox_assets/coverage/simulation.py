@@ -187,7 +187,7 @@ def _answer(record: Record, spec: EstimatorSpec, study: Study, truth: Mapping[st
             raise RuntimeError(f"{spec.name} failed: {outcome.exception}\n{outcome.traceback}")
         if isinstance(outcome, Refusal):
             record.refused[outcome.code] += 1
-            return
+            break
         found = _known(outcome, truth) | found
         bad = (Status.WARN, Status.FAIL)
         warned |= {item.name for item in outcome.diagnostics if item.status in bad} & set(spec.diagnostics)

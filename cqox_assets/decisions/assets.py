@@ -1,4 +1,4 @@
-"""The decision card as an asset: JSON and HTML in the report store, opened from the UI."""
+"""The decision card, the audit record and the analysis notebook as assets, opened from the UI."""
 
 import json
 import subprocess
@@ -10,17 +10,18 @@ import dagster as dg
 
 from cqox_assets import __version__
 from cqox_assets.assets import bullets, numbers, stage
-from cqox_assets.catalog import load_estimators, load_figures, load_sensitivities
+from cqox_assets.catalog import load_estimators, load_sensitivities, study_figures
 from cqox_assets.partitions import Partition
 from cqox_assets.result import to_text
 from cqox_assets.results import Results
 from cqox_assets.stored import Delivery
-from cqox_assets.synthesis.findings import FINDINGS
 from cqox_resources.reports import ReportStore
 from cqox_resources.settings import Settings
 
 CARD_KEY = dg.AssetKey(["decisions", "decision_card"])
 AUDIT_KEY = dg.AssetKey(["decisions", "audit_record"])
+SITE_KEY = dg.AssetKey(["decisions", "report_site"])
+NOTEBOOK_KEY = dg.AssetKey(["decisions", "analysis_notebook"])
 
 
 @dg.asset(
@@ -31,26 +32,31 @@ AUDIT_KEY = dg.AssetKey(["decisions", "audit_record"])
         dg.AssetDep(["synthesis", "effect_summary"]),
         dg.AssetDep(["synthesis", "design_gates"]),
         dg.AssetDep(["synthesis", "guardrail_effects"]),
-        *(dg.AssetDep(["synthesis", name]) for name in FINDINGS),
+        dg.AssetDep(["synthesis", "quality_score"]),
+        dg.AssetDep(["synthesis", "critique"]),
+        dg.AssetDep(["synthesis", "counterfactual_systems"]),
+        dg.AssetDep(["synthesis", "policy_value"]),
         *(dg.AssetDep(["estimates", name]) for name in load_estimators()),
         *(dg.AssetDep(["sensitivity", name]) for name in load_sensitivities()),
-        *(dg.AssetDep(["figures", name]) for name in load_figures()),
+        *(dg.AssetDep(["figures", name]) for name in study_figures()),
     ],
-    description="GO, CANARY or HOLD with every reason, what would flip it, and the evidence; as HTML and JSON.",
-    code_version="1",
+    description="GO, CANARY or HOLD with every reason, what would flip it, and the evidence; as JSON, HTML, PDF and "
+    "LaTeX, in English and Japanese.",
+    code_version="2",
     check_specs=[dg.AssetCheckSpec("decided", asset=CARD_KEY, description="The verdict is not HOLD.")],
     **stage("decisions", kinds={"python", "html"}),
 )
 def decision_card(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
     """Write the card of the current study."""
-    from cqox_assets.decisions.card import card_of, render_html
+    from cqox_assets.decisions.card import card_of
+    from cqox_assets.decisions.files import files_of
 
     partition = Partition.parse(context.partition_key)
     present = Results(settings.warehouse).present(partition.key)
     card = card_of(present, provenance=_provenance(context, partition))
     reports = ReportStore(settings.reports, settings.reports_url)
-    reports.write(f"{partition.path}/decision_card.json", to_text(card).encode())
-    reports.write(f"{partition.path}/decision_card.html", render_html(card).encode())
+    for name, content in files_of(card, lambda file: _figure(reports, partition, file)).items():
+        reports.write(f"{partition.path}/{name}", content)
     link = reports.url(f"{partition.path}/decision_card.html")
     reasons = [reason["sentence"] if isinstance(reason, dict) else str(reason) for reason in card["reasons"]]
     return dg.MaterializeResult(
@@ -59,7 +65,10 @@ def decision_card(context: dg.AssetExecutionContext, settings: dg.ResourceParam[
             "fingerprint": present.fingerprint,
             "verdict": card["verdict"],
             "card": dg.MetadataValue.url(link),
-            "open": dg.MetadataValue.md(f"## {card['verdict']}\n\n[Open the decision card]({link})"),
+            "open": dg.MetadataValue.md(
+                f"## {card['verdict']}\n\n[Open the decision card]({link}) · "
+                f"[PDF]({reports.url(f'{partition.path}/decision_card.pdf')})"
+            ),
             "reasons": dg.MetadataValue.md(bullets(reasons)),
             "recommendation": card["recommendation"],
             "flips_if": dg.MetadataValue.md(bullets(map(str, card["flips_if"])) or "nothing"),
@@ -75,6 +84,13 @@ def decision_card(context: dg.AssetExecutionContext, settings: dg.ResourceParam[
             )
         ],
     )
+
+
+def _figure(reports: ReportStore, partition: Partition, file: str) -> bytes:
+    content = reports.read(f"{partition.path}/{file}")
+    if content is None:
+        raise FileNotFoundError(file)
+    return content
 
 
 def _headline_numbers(card: dict[str, Any]) -> dict[str, float | None]:
@@ -114,8 +130,9 @@ def _revision() -> str:
         "raw_table": dg.AssetIn(["ingestion", "raw_table"]),
         "card": dg.AssetIn(["decisions", "decision_card"]),
     },
-    description="A chain of hashes: what was declared before the first result, then every analysis and its verdict.",
-    code_version="1",
+    description="An append-only chain of hashes: what was declared before the first result, then who ran what on which "
+    "data with which code and verdict. `python -m cqox_assets.decisions.audit verify` checks it.",
+    code_version="2",
     check_specs=[dg.AssetCheckSpec("unbroken", asset=AUDIT_KEY, description="No earlier entry was changed.")],
     **stage("decisions"),
 )
@@ -123,36 +140,30 @@ def audit_record(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], raw_table: Delivery, card: dict[str, Any]
 ) -> dg.MaterializeResult:
     """Append what was declared, when that is new, and what was decided."""
-    from cqox_assets.decisions.audit import append, broken_at
+    from cqox_assets.decisions.audit import FILE
+    from cqox_assets.decisions.record import RunFacts, extend
 
     partition = Partition.parse(context.partition_key)
-    entries = _entries(Results(settings.warehouse), partition)
-    broken = broken_at(entries)
-    declared = [entry for entry in entries if entry["event"] == "declared"]
-    if not declared or declared[-1]["sha256"] != raw_table.declaration_sha256:
-        entries = append(entries, _declared(raw_table, context.run_id))
-    entries = append(entries, _decided(card, raw_table))
-    content = {"partition": partition.key, "entries": entries}
-    path = f"{partition.path}/audit.json"
-    ReportStore(settings.reports, settings.reports_url).write(path, to_text(content).encode())
-    said = (
-        "every entry follows from the one before"
-        if broken is None
-        else f"entry {broken} was changed after it was written"
-    )
+    reports = ReportStore(settings.reports, settings.reports_url)
+    path = f"{partition.path}/{FILE}"
+    run = RunFacts(context.run_id, dict(context.run_tags), reports.read(f"{partition.path}/decision_card.json"))
+    record = extend(reports.read(path), _stored_record(Results(settings.warehouse), partition), card, raw_table, run)
+    reports.append(path, record.new_lines)
+    said = "every entry follows from the one before" if record.broken is None else f"{FILE} {record.broken}"
     return dg.MaterializeResult(
-        value=content,
+        value={"partition": partition.key, "file": FILE, "count": record.count, "head": record.head},
         metadata={
             "fingerprint": card["study"]["fingerprint"],
-            "entries": len(entries),
-            "first_declared": entries[0]["at"],
-            "record": dg.MetadataValue.url(ReportStore(settings.reports, settings.reports_url).url(path)),
+            "entries": record.count,
+            "head": record.head,
+            "who": record.who,
+            "record": dg.MetadataValue.url(reports.url(path)),
         },
         check_results=[
             dg.AssetCheckResult(
                 asset_key=AUDIT_KEY,
                 check_name="unbroken",
-                passed=broken is None,
+                passed=record.broken is None,
                 severity=dg.AssetCheckSeverity.ERROR,
                 description=said,
             )
@@ -160,33 +171,92 @@ def audit_record(
     )
 
 
-def _entries(results: Results, partition: Partition) -> list[dict[str, Any]]:
+def _stored_record(results: Results, partition: Partition) -> dict[str, Any] | None:
     try:
-        return list(results.load("decisions/audit_record", partition.key)["entries"])
+        return dict(results.load("decisions/audit_record", partition.key))
     except FileNotFoundError:  # the first analysis of this partition
-        return []
+        return None
 
 
-def _declared(delivery: Delivery, run_id: str) -> dict[str, Any]:
-    return {
-        "event": "declared",
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "run_id": run_id,
-        "sha256": delivery.declaration_sha256,
-        "declaration": delivery.declaration.model_dump(mode="json", exclude_defaults=True),
-    }
+@dg.asset(
+    key=NOTEBOOK_KEY,
+    ins={"card": dg.AssetIn(["decisions", "decision_card"])},
+    deps=[dg.AssetDep(["gates", "gated_study"])],
+    description="An executed notebook that loads the stored study and gets the card's headline number again.",
+    code_version="1",
+    check_specs=[
+        dg.AssetCheckSpec("reproduces", asset=NOTEBOOK_KEY, description="The headline number came out again, to 1e-9.")
+    ],
+    **stage("decisions", kinds={"python", "jupyter"}),
+)
+def analysis_notebook(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], card: dict[str, Any]
+) -> dg.MaterializeResult:
+    """Write and execute the notebook of the current card."""
+    from cqox_assets.decisions.notebook import execute, make_notebook
+
+    partition = Partition.parse(context.partition_key)
+    done = execute(make_notebook(card, str(settings.warehouse)))
+    reports, path = ReportStore(settings.reports, settings.reports_url), f"{partition.path}/analysis.ipynb"
+    reports.write(path, done.content)
+    said = done.error or done.reproduced or "no estimator answered, so there is no number to reproduce"
+    return dg.MaterializeResult(
+        value={"partition": partition.key, "reproduced": done.reproduced, "error": done.error},
+        metadata={
+            "fingerprint": card["study"]["fingerprint"],
+            "notebook": dg.MetadataValue.url(reports.url(path)),
+            "said": said,
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                asset_key=NOTEBOOK_KEY,
+                check_name="reproduces",
+                passed=bool(done.reproduced),
+                severity=dg.AssetCheckSeverity.ERROR if done.error else dg.AssetCheckSeverity.WARN,
+                description=said,
+            )
+        ],
+    )
 
 
-def _decided(card: dict[str, Any], delivery: Delivery) -> dict[str, Any]:
-    return {
-        "event": "decided",
-        "at": card["provenance"]["created"],
-        "run_id": card["provenance"]["run_id"],
-        "code_version": card["provenance"]["code_version"],
-        "data": [[str(source["name"]), str(source["sha256"])] for source in delivery.table.sources],
-        "study": card["study"]["fingerprint"],
-        "verdict": card["verdict"],
-    }
+@dg.asset(
+    key=SITE_KEY,
+    ins={"card": dg.AssetIn(["decisions", "decision_card"])},
+    deps=[
+        dg.AssetDep(["gates", "gated_study"]),
+        dg.AssetDep(NOTEBOOK_KEY),
+        *(dg.AssetDep(["figures", name]) for name in study_figures()),
+        *(dg.AssetDep(["moving_figures", name]) for name, spec in study_figures().items() if spec.moving),
+    ],
+    description="A gallery of the figures: a page each with caption and data, links to card and notebook.",
+    code_version="1",
+    **stage("decisions", kinds={"python", "html"}),
+)
+def report_site(
+    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], card: dict[str, Any]
+) -> dg.MaterializeResult:
+    """Write the report site of the current study."""
+    from cqox_assets.decisions.site import INDEX, site_of
+
+    partition = Partition.parse(context.partition_key)
+    present = Results(settings.warehouse).present(partition.key)
+    reports = ReportStore(settings.reports, settings.reports_url)
+    files = site_of(
+        card, present.figures, present.moving, study_figures(), lambda file: reports.read(f"{partition.path}/{file}")
+    )
+    written = [reports.write(f"{partition.path}/{path}", content).name for path, content in files]
+    link = reports.url(f"{partition.path}/{INDEX}")
+    drawn = sum(record.status == "drawn" for record in present.figures.values())
+    return dg.MaterializeResult(
+        value={"partition": partition.key, "index": INDEX, "files": len(written), "figures": drawn},
+        metadata={
+            "fingerprint": present.fingerprint,
+            "site": dg.MetadataValue.url(link),
+            "open": dg.MetadataValue.md(f"[Open the gallery]({link})"),
+            "figures": drawn,
+            "moving_figures": sum(record.status == "drawn" for record in present.moving.values()),
+        },
+    )
 
 
-ASSETS = [decision_card, audit_record]
+ASSETS = [decision_card, audit_record, analysis_notebook, report_site]

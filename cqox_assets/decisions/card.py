@@ -1,22 +1,24 @@
-"""The decision card: everything a decision rests on, as one JSON document and one page."""
+"""The decision card: everything a decision rests on, as one JSON document."""
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from cqox_assets.decisions.basis import basis_of
 from cqox_assets.decisions.evidence import gather
-from cqox_assets.decisions.rule import decide
+from cqox_assets.decisions.language import DEFAULT, LANGUAGES, Said, in_language, listing, say
+from cqox_assets.decisions.net_benefit import net_benefits
+from cqox_assets.decisions.page import render_html as render_html
+from cqox_assets.decisions.rule import decide, override
 from cqox_assets.decisions.verdict import Verdict
-from cqox_assets.decisions.worth import benefits_of, findings_of
 from cqox_assets.discovery.plan import MethodPlan, plan_methods
 from cqox_assets.measures import MEASURES, Diagnostic
 from cqox_assets.result import EffectEstimate, Failure, Outcome, Refusal, SensitivityResult, diagnostic_json, to_text
 from cqox_assets.study import Role, Study
 from cqox_assets.synthesis.effect_summary import EffectSummary, summarise
 from cqox_assets.synthesis.guardrails import GuardrailEffect, from_document
-from cqox_assets.synthesis.quality_score import QualityScore, score_quality
+from cqox_assets.synthesis.quality_score import QualityScore, quality_of
 from cqox_assets.wording import short_unit
 
 if TYPE_CHECKING:
@@ -56,10 +58,10 @@ class CardParts:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     quality_score: QualityScore | None = None
     counterfactual: Any = None
+    policy: Any = None
     critique: Any = None
     guardrails: Sequence[GuardrailEffect] = ()
-    policy: Any = None
-    absent: Mapping[str, str] = field(default_factory=dict)
+    minimum_effect: float | None = None
 
 
 def card_of(
@@ -78,9 +80,15 @@ def card_of(
     summary = summarise(plan, estimates, gates)
     if guardrails is None:
         guardrails = from_document(present.find("synthesis/guardrail_effects") or {"effects": []})
-    verdict = decide(
-        gather(study, gates, estimates, summary, sensitivity, guardrails, net_benefits=benefits_of(present.findings))
-    )
+    review, score = present.critique, present.quality or quality_of(present)
+    word = None
+    if review is not None:
+        summary, gates = review.decisive(summary, gates)
+        word = review.for_rule()
+    evidence = gather(study, gates, estimates, summary, sensitivity, guardrails, word)
+    policy = _findings(present, "policy_value")
+    evidence = replace(evidence, net_benefits=net_benefits(policy, study.declaration.design))
+    verdict = override(decide(evidence), study.declaration.override)
     return build_card(
         CardParts(
             study=study,
@@ -92,25 +100,34 @@ def card_of(
             verdict=verdict,
             figures={name: vars(record) for name, record in present.figures.items()},
             provenance=provenance,
-            quality_score=score_quality(gates, summary, sensitivity),
+            quality_score=score,
+            critique=None if review is None else review.for_card(),
             guardrails=guardrails,
-            **findings_of(present.findings),
+            minimum_effect=evidence.minimum_effect,
+            counterfactual=_findings(present, "counterfactual_systems"),
+            policy=policy,
         )
     )
+
+
+def _findings(present: "Present", name: str) -> dict[str, Any] | None:
+    """Return what a synthesis found, or why it could not say; None if it was never asked."""
+    found = present.find(f"synthesis/{name}")
+    return None if found is None else dict(found.to_json())
 
 
 def build_card(parts: CardParts) -> dict[str, Any]:
     """Return the card as plain values; no number is infinite or missing."""
     answered = {name: item for name, item in parts.estimates.items() if isinstance(item, EffectEstimate)}
-    verdict, missing = parts.verdict.to_json(), {}
+    verdict, missing, question = parts.verdict.to_json(), {}, question_of(parts.study)
     for name, reason in NOT_COMPUTED.items():
         if getattr(parts, name) is None:
             missing[name] = reason
-    missing |= parts.absent
     drawn = {name: item for name, item in parts.figures.items() if item.get("files")}
     card = {
         "schema_version": SCHEMA_VERSION,
-        "question": question_of(parts.study),
+        "question": str(question),
+        "language": parts.study.declaration.language or DEFAULT,
         "study": _study(parts.study),
         "gates": [_gate(row) for row in parts.gates],
         "estimates": [_estimate(name, answered[name]) for name in _in_order(answered, parts.plan)],
@@ -139,48 +156,16 @@ def build_card(parts: CardParts) -> dict[str, Any]:
             name: item["files"].get("png") or next(iter(item["files"].values())) for name, item in drawn.items()
         },
         "figure_details": {name: _figure(item) for name, item in parts.figures.items()},
+        "translations": {
+            language: {"question": in_language(question, language), **parts.verdict.in_language(language)}
+            for language in LANGUAGES
+            if language != DEFAULT
+        },
+        "basis": basis_of(parts.study, parts.minimum_effect, parts.provenance),
         "declaration": parts.study.declaration.model_dump(mode="json", exclude_defaults=True),
         "provenance": dict(parts.provenance),
     }
     return dict(json.loads(to_text(card)))
-
-
-def render_html(card: Mapping[str, Any], figures: Mapping[str, str] | None = None) -> str:
-    """Return the card as one self-contained page; figures are linked relative to it.
-
-    Parameters
-    ----------
-    card : mapping
-        From `build_card`.
-    figures : mapping of str to str, optional
-        Figure name to path, instead of the card's own.
-
-    Notes
-    -----
-    Every value is escaped: column names, labels and free text are the user's data.
-    """
-    import jinja2
-
-    from cqox_assets.decisions.fonts import embedded_font
-    from cqox_assets.decisions.forest import forest
-    from cqox_assets.wording import short, span, with_unit
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        number=lambda value, digits=4: "–" if value is None else short(value, digits) if abs(value) < 1e300 else "∞",
-        words=lambda text: str(text).replace("_", " "),
-    )
-    environment.globals.update(with_unit=with_unit, span=span, forest=forest(card))
-    shown = dict(card["figures"] if figures is None else figures)
-    template = environment.get_template("card.html.j2")
-    font = embedded_font(json.dumps(card, ensure_ascii=False, default=str))
-    return template.render(card=card, shown=shown, font=font)
 
 
 def question_of(study: Study) -> str:
@@ -188,9 +173,13 @@ def question_of(study: Study) -> str:
     if study.declaration.question:
         return study.declaration.question
     if not (study.has(Role.TREATMENT) and study.has(Role.OUTCOME)):
-        return "What is the effect?"
-    treatment = ", ".join(study.label(name) for name in study.names(Role.TREATMENT))
-    return f"What is the effect of {treatment} on {', '.join(study.label(name) for name in study.names(Role.OUTCOME))}?"
+        return say("unknown_question")
+    return say("implied_question", treatment=_columns(study, Role.TREATMENT), outcome=_columns(study, Role.OUTCOME))
+
+
+def _columns(study: Study, role: Role) -> Said:
+    labels = [study.label(name) for name in study.names(role)]
+    return Said(", ".join(labels), {"ja": in_language(listing(labels, 40), "ja")})
 
 
 def _study(study: Study) -> dict[str, Any]:

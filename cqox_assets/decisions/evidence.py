@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from cqox_assets.catalog import load_sensitivities
-from cqox_assets.decisions.worth import NetBenefit
-from cqox_assets.declaration import Declaration
+from cqox_assets.decisions.language import entry
+from cqox_assets.decisions.net_benefit import NetBenefit
+from cqox_assets.decisions.premises import counts, direction_notice, estimand_notice, minimum_effect, open_ends
 from cqox_assets.measures import MEASURES
 from cqox_assets.result import EffectEstimate, Failure, Outcome, Refusal, SensitivityResult
 from cqox_assets.study import Role, Study
@@ -20,6 +21,11 @@ _MAKES_COMPARABLE = (
     Role.COVARIATES, Role.PROPENSITY, Role.STRATUM, Role.PAIR, Role.INSTRUMENTS, Role.RUNNING_VARIABLE, Role.COHORT,
     Role.TREATMENT_PROXY,
 )  # fmt: skip
+
+
+def measure_title(name: str) -> str:
+    """Return a measure's English title, or its name in words."""
+    return MEASURES[name].title if name in MEASURES else name.replace("_", " ")
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class Gate:
     @property
     def title(self) -> str:
         """The measure's title, or its name."""
-        return MEASURES[self.name].title if self.name in MEASURES else self.name.replace("_", " ")
+        return entry("measures", self.name, measure_title(self.name))
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,11 @@ class Question:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that the rule may look at."""
+    """Everything that the rule may look at.
+
+    `unadjusted` marks an observational comparison of the groups as they are, `untested` an answer that rests on there
+    being no hidden confounder without a test of it.
+    """
 
     targets: tuple[Target, ...]
     gates: tuple[Gate, ...] = ()
@@ -93,10 +103,12 @@ class Evidence:
     unit: str = ""
     critique: str | None = None
     counts: str = ""
+    tally: str = ""
     preferred: str = "ATE"
     failures: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     unadjusted: bool = False
+    untested: bool = False
     net_benefits: tuple[NetBenefit, ...] = ()
 
 
@@ -108,7 +120,6 @@ def gather(
     sensitivity: Mapping[str, SensitivityResult | Refusal | Failure] | None = None,
     guardrails: Sequence[GuardrailEffect] = (),
     critique: str | None = None,
-    net_benefits: Sequence[NetBenefit] = (),
 ) -> Evidence:
     """Collect what the rule needs.
 
@@ -120,8 +131,6 @@ def gather(
         are added.
     critique : str, optional
         `accept` or `reject`, once a review exists.
-    net_benefits : sequence of NetBenefit
-        What the recommended policy of each contrast brings in money, where value and costs are known.
     """
     declared = study.declaration
     trial = declared.design == "trial"
@@ -130,7 +139,7 @@ def gather(
     asked = load_sensitivities()
     titles = {name: spec.title for name, spec in asked.items()}
     informing = {name for name, spec in asked.items() if spec.informs_in_trial}
-    minimum, said = _minimum_effect(declared)
+    minimum, said = minimum_effect(declared)
     measured = {item.name for item in guardrails}
     questions = tuple(
         replace(question, title=titles.get(item.name, item.name), informs=trial and item.name in informing)
@@ -155,14 +164,28 @@ def gather(
         minimum_effect=minimum,
         unit=short_unit(declared),
         critique=critique,
-        net_benefits=tuple(net_benefits),
-        counts=summary.counts,
+        counts=counts(summary, why=True),
+        tally=counts(summary, why=False),
         preferred=summary.preferred,
         failures=tuple(summary.failed),
-        notices=(*summary.notices, *said, *_direction_notice(declared)),
+        notices=(*estimand_notice(summary), *said, *direction_notice(declared), *open_ends(targets)),
         unadjusted=declared.design in (None, "observational")
         and not any(study.has(role) for role in _MAKES_COMPARABLE),
+        untested=_untested(study, [estimates.get(name) for name in counted], questions),
     )
+
+
+def _untested(study: Study, answers: Sequence[Outcome | None], questions: Sequence[Question]) -> bool:
+    """Whether the answer rests on there being no hidden confounder alone, and nothing in the data tests that.
+
+    However large a confounder would have to be, data without an outcome that the treatment cannot have touched do not
+    show that there is none. A trial and known probabilities of treatment need no such test.
+    """
+    if study.declaration.design == "trial" or study.has(Role.PROPENSITY):
+        return False
+    assumed = [{item.name for item in answer.assumptions} for answer in answers if isinstance(answer, EffectEstimate)]
+    rests = bool(assumed) and all("unconfoundedness" in names for names in assumed)
+    return rests and not any(item.name == "placebo_outcome" for item in questions)
 
 
 def _questions(item: SensitivityResult) -> Iterable[Question]:
@@ -266,20 +289,3 @@ def _own(estimates: Mapping[str, Outcome], counted: set[str]) -> Iterable[Gate]:
 def _informs(name: str, estimand: str) -> bool:
     """Whether a gate only informs: raw imbalance is what adjustment is for; overlap weights need no overlap."""
     return name == "raw_smd" or (name == "overlap" and estimand == "ATO")
-
-
-def _minimum_effect(declared: Declaration) -> tuple[float, tuple[str, ...]]:
-    """Return how large the effect must be to pay, and what was assumed when nobody said so."""
-    if declared.minimum_effect is not None:
-        return abs(declared.minimum_effect), ()
-    money = declared.money
-    if money.cost_per_treatment is not None and money.value_per_unit:
-        pays = money.cost_per_treatment / abs(money.value_per_unit)
-        return pays, (f"The minimum effect is the break-even of the declared money: {pays:g} per treated unit.",)
-    return 0.0, ("No minimum effect was declared, so any effect in the good direction counts: minimum_effect is 0.",)
-
-
-def _direction_notice(declared: Declaration) -> tuple[str, ...]:
-    if declared.direction is not None:
-        return ()
-    return ("No direction was declared; a higher outcome is taken to be better.",)

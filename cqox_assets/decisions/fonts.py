@@ -12,7 +12,7 @@ def embedded_font(text: str) -> str:
     The font comes with matplotlib-fontja under the IPA Font License, which allows embedding in documents.
     """
     wanted = {ord(mark) for mark in text if ord(mark) >= 0x2E80}
-    path = _font_file()
+    path = font_file()
     if not wanted or path is None:
         return ""
     from fontTools import subset  # type: ignore[import-untyped]
@@ -28,7 +28,8 @@ def embedded_font(text: str) -> str:
     return f"data:font/woff;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _font_file() -> Path | None:
+def font_file() -> Path | None:
+    """Return the file of IPAexGothic, or None where matplotlib-fontja is not installed."""
     spec = importlib.util.find_spec("matplotlib_fontja")
     for folder in (spec.submodule_search_locations or []) if spec is not None else []:
         for path in sorted((Path(folder) / "fonts").glob("*.ttf")):

@@ -1,9 +1,10 @@
 """Quality, guardrails and sensitivity: what each finding allows the verdict to be at best."""
 
-from cqox_assets.decisions.evidence import Evidence, Gate
+from cqox_assets.decisions.evidence import Evidence, Gate, Question
+from cqox_assets.decisions.language import Said, between, entry, listing, lowered, say, term
 from cqox_assets.decisions.verdict import CANARY, GO, HOLD, Reason
 from cqox_assets.synthesis.guardrails import GuardrailEffect
-from cqox_assets.wording import listed, short, span
+from cqox_assets.wording import short
 
 
 def quality_reasons(evidence: Evidence) -> list[Reason]:
@@ -17,16 +18,13 @@ def quality_reasons(evidence: Evidence) -> list[Reason]:
     names = dict.fromkeys(gate.name for gate in weighing if gate.source)
     for name in names:
         found += _estimator_gates([gate for gate in weighing if gate.source and gate.name == name])
-    if evidence.critique == "reject":
-        found.append(Reason("quality", HOLD, "The critique rejects the analysis.", "its objections are answered"))
+    if (evidence.critique or "").lower() == "reject":
+        found.append(Reason("quality", HOLD, say("critique_rejects"), say("critique_flips")))
     if evidence.unadjusted:
-        sentence = "Nothing is adjusted for: no covariate is mapped and random assignment is not declared."
-        flips = "covariates are mapped in study.yaml, or the study is a trial and says so: design: trial"
-        found.append(Reason("quality", CANARY, sentence, flips))
+        found.append(Reason("quality", CANARY, say("unadjusted"), say("unadjusted_flips")))
     if evidence.failures:
-        sentence = f"{listed(evidence.failures)} failed with a bug, so the answer is not complete."
-        flips = "the failed estimators run; the card lists what was raised"
-        found.append(Reason("quality", CANARY, sentence, flips))
+        sentence = say("failures", who=listing([entry("estimators", name, name) for name in evidence.failures]))
+        found.append(Reason("quality", CANARY, sentence, say("failures_flips")))
     return found
 
 
@@ -34,14 +32,13 @@ def _estimator_gates(gates: list[Gate]) -> list[Reason]:
     failing = [gate for gate in gates if gate.status == "fail"]
     if failing:
         most = 2 * len(failing) >= len(gates)
-        who = f"in {len(failing)} of {len(gates)} estimators ({listed([gate.source for gate in failing], 4)})"
+        who = _who(failing, gates)
         worst = max(failing, key=lambda gate: abs(gate.value or 0.0) if _below(gate) else -abs(gate.value or 0.0))
         return [_gate_reason(worst, HOLD if most else CANARY, who)]
     for status in ("warn", "not_run"):
         some = [gate for gate in gates if gate.status == status]
         if some:
-            who = f"in {len(some)} of {len(gates)} estimators ({listed([gate.source for gate in some], 4)})"
-            return [_gate_reason(some[0], CANARY, who)]
+            return [_gate_reason(some[0], CANARY, _who(some, gates))]
     return []
 
 
@@ -49,21 +46,35 @@ def _below(gate: Gate) -> bool:
     return gate.value is not None and gate.threshold is not None and gate.value > gate.threshold
 
 
+def _who(some: list[Gate], gates: list[Gate]) -> Said:
+    return say(
+        "who",
+        some=len(some),
+        all=len(gates),
+        names=listing([entry("estimators", gate.source, gate.source) for gate in some], 4),
+    )
+
+
 def _gate_reason(gate: Gate, allows: str, who: str = "") -> Reason:
-    place = f" {who}" if who else ""
     if gate.value is None:
-        sentence = f"{gate.title} could not be computed{place}, and what is not known does not count as passed."
-        return Reason("quality", allows, sentence, f"{gate.title.lower()} can be computed and passes")
-    limit = "" if gate.threshold is None else f" (limit {short(gate.threshold)})"
-    word = "fails" if gate.status == "fail" else "warns"
-    meaning = f" {gate.meaning}" if gate.meaning else ""
-    wanted = "" if gate.threshold is None else f" {'falls below' if _below(gate) else 'rises above'}"
-    remedy = f": {gate.remedy[0].lower()}{gate.remedy[1:].rstrip('.')}" if gate.remedy else ""
-    flips = f"{gate.title.lower()}{wanted} {'' if gate.threshold is None else short(gate.threshold)}".strip()
-    return Reason(
-        "quality", allows, f"{gate.title} {word}{place}: {short(gate.value, 3)}{limit}.{meaning}",
-        f"{flips} (now {short(gate.value, 3)}){remedy}",
-    )  # fmt: skip
+        flips = say("gate_unknown_flips", title=lowered(gate.title))
+        return Reason("quality", allows, say("gate_unknown", title=gate.title, place=who), flips)
+    value, meaning = short(gate.value, 3), entry("measures", gate.name, gate.meaning, "meaning")
+    sentence = say(
+        "gate_fails" if gate.status == "fail" else "gate_warns",
+        title=gate.title,
+        place=who,
+        value=value,
+        limit="" if gate.threshold is None else say("gate_limit", limit=short(gate.threshold)),
+        meaning=say("gate_meaning", meaning=meaning) if gate.meaning else "",
+    )
+    remedy = lowered(entry("measures", gate.name, gate.remedy, "remedy"))
+    then = say("gate_remedy", remedy=remedy) if remedy else ""
+    facts = {"title": lowered(gate.title), "value": value, "remedy": then}
+    if gate.threshold is None:
+        return Reason("quality", allows, sentence, say("gate_flips", **facts))
+    key = "gate_flips_below" if _below(gate) else "gate_flips_above"
+    return Reason("quality", allows, sentence, say(key, limit=short(gate.threshold), **facts))
 
 
 def guardrail_reasons(evidence: Evidence, contrast: str | None = None) -> list[Reason]:
@@ -78,22 +89,24 @@ def guardrail_reasons(evidence: Evidence, contrast: str | None = None) -> list[R
 
 
 def _guardrail(rail: GuardrailEffect, *, several: bool) -> Reason:
-    name = f"Guardrail '{rail.name}'" + (f" of {rail.contrast}" if several and rail.contrast else "")
+    with_arm = several and rail.contrast
+    name = say("rail_of", name=rail.name, contrast=rail.contrast) if with_arm else say("rail", name=rail.name)
     if rail.estimate is None:
-        why = f": {rail.reason}" if rail.reason else ""
-        sentence = f"{name} was declared but not measured{why}."
-        return Reason("guardrail", CANARY, sentence, f"{name} is measured and is safe")
+        why = say("rail_why", reason=rail.reason) if rail.reason else ""
+        return Reason(
+            "guardrail", CANARY, say("rail_unmeasured", name=name, why=why), say("rail_unmeasured_flips", name=name)
+        )
     sign = -1.0 if rail.direction == "lower_is_better" else 1.0
     ends = [None if end is None else sign * end for end in (rail.low, rail.high)]
     low, high = (ends[0], ends[1]) if sign > 0 else (ends[1], ends[0])
-    interval = span(rail.low, rail.high)
-    said = f"{name}: effect {short(rail.estimate)} ({interval}), allowed to get worse by {short(rail.margin)}"
+    margin, interval = short(rail.margin), between(rail.low, rail.high)
+    said = say("rail_said", name=name, estimate=short(rail.estimate), interval=interval, margin=margin)
     if sign * rail.estimate < -rail.margin or (high is not None and high < -rail.margin):
-        return Reason("guardrail", HOLD, f"{said}; it does.", f"{name} gets worse by less than {short(rail.margin)}")
+        flips = say("rail_worse_flips", name=name, margin=margin)
+        return Reason("guardrail", HOLD, say("rail_worse", said=said), flips)
     if low is None or low < -rail.margin:
-        return Reason("guardrail", CANARY, f"{said}; its interval does not rule that out.",
-                      f"the interval of {name} lies within the margin")  # fmt: skip
-    return Reason("guardrail", GO, f"{said}; it is safe.", f"{name} gets worse by more than {short(rail.margin)}")
+        return Reason("guardrail", CANARY, say("rail_open", said=said), say("rail_open_flips", name=name))
+    return Reason("guardrail", GO, say("rail_safe", said=said), say("rail_safe_flips", name=name, margin=margin))
 
 
 def sensitivity_reasons(evidence: Evidence, contrast: str | None = None) -> list[Reason]:
@@ -114,8 +127,18 @@ def sensitivity_reasons(evidence: Evidence, contrast: str | None = None) -> list
         )
         question = asked[len(asked) // 2]
         allows = {"fail": HOLD, "warn": CANARY, "not_run": CANARY}.get(question.status, GO)
-        word = "no longer holds" if allows == GO else "holds"
-        advice = "" if allows == GO else f": {question.advice[:1].lower()}{question.advice[1:].rstrip('.')}"
-        flips = "" if question.informs else f"{question.title} {word} (now {short(question.value)}){advice}"
-        found.append(Reason("sensitivity", GO if question.informs else allows, question.meaning, flips))
+        found.append(_sensitivity_reason(question, allows))
+    if evidence.untested:
+        found.append(Reason("sensitivity", CANARY, say("untested"), say("untested_flips")))
     return found
+
+
+def _sensitivity_reason(question: Question, allows: str) -> Reason:
+    title, value = entry("questions", question.name, question.title or question.name), short(question.value)
+    status = term("status", question.status)
+    sentence = say("asked", english=question.meaning, title=title, status=status, value=value)
+    if question.informs:
+        return Reason("sensitivity", GO, sentence)
+    advice = "" if allows == GO else f": {lowered(question.advice)}"
+    key = "holds_no_longer" if allows == GO else "holds"
+    return Reason("sensitivity", allows, sentence, say(key, title=title, value=value, advice=advice))

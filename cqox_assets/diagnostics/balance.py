@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from cqox_assets.numerics.linear import blocks
+from cqox_assets.numerics.linear import blocks, in_range
 from cqox_assets.study import Role, Study
 
 _ROUNDING = 1e-14
@@ -36,6 +36,7 @@ def standardised_differences(
 
 def _differences(covariates: np.ndarray, treated: np.ndarray, weightings: Sequence[np.ndarray]) -> np.ndarray:
     """Return the differences under each weighting, shape (weightings, k); the pooled SD is found once."""
+    covariates = in_range(covariates)
     arms = np.stack([treated == 0, treated == 1]).astype(float)
     rows = arms.sum(axis=1, keepdims=True)
     means = arms @ covariates / rows
@@ -43,7 +44,7 @@ def _differences(covariates: np.ndarray, treated: np.ndarray, weightings: Sequen
     for part in blocks(len(treated)):
         deviation = covariates[part] - means[side[part]]
         squares += arms[:, part] @ np.square(deviation, out=deviation)
-    deviations = np.sqrt(squares / (rows - 1))
+    deviations = np.sqrt(squares / np.maximum(rows - 1, 1))  # one row alone has no spread of its own
     deviations[deviations <= _ROUNDING * np.abs(means)] = 0.0  # a constant, whose mean is only known up to rounding
     spread = np.sqrt((deviations**2).mean(axis=0))
     found = []
@@ -53,7 +54,8 @@ def _differences(covariates: np.ndarray, treated: np.ndarray, weightings: Sequen
         gap = averages[1] - averages[0]
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = gap / spread
-        found.append(np.where(spread > 0, ratio, np.where(np.abs(gap) > 1e-12, np.copysign(np.inf, gap), 0.0)))
+        apart = np.abs(gap) > 1e-12 * np.abs(averages).max(axis=0)
+        found.append(np.where(spread > 0, ratio, np.where(apart, np.copysign(np.inf, gap), 0.0)))
     return np.array(found)
 
 

@@ -23,6 +23,8 @@ class DensityTest:
         Densities per unit of the running variable.
     h_left, h_right : float
         Bandwidths.
+    left_error, right_error : float
+        Standard errors of the densities.
     """
 
     statistic: float
@@ -31,6 +33,8 @@ class DensityTest:
     right: float
     h_left: float
     h_right: float
+    left_error: float
+    right_error: float
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,8 @@ def density_test(
     kernel: str = "triangular",
     bandwidths: tuple[float, float] | None = None,
     mass_points: bool = True,
+    *,
+    test_order: int | None = None,
 ) -> DensityTest:
     """Test that the density of the running variable is continuous at the cutoff.
 
@@ -190,6 +196,8 @@ def density_test(
         Running variable minus the cutoff.
     order : int
         The bandwidths are best for a polynomial of this order, and the test uses the next one, so that bias is small.
+    test_order : int, optional
+        Order of the test's polynomial instead of the next one.
     bandwidths : (float, float), optional
         Left and right; chosen from the data if not given.
 
@@ -209,9 +217,10 @@ def density_test(
             f"one side of the cutoff has {int(min((x < 0).sum(), (x >= 0).sum()))} rows, too few for a density; "
             "deliver rows on both sides of the cutoff"
         )
-    data = _Ranked.of(x, mass_points)
+    data, degree = _Ranked.of(x, mass_points), order + 1 if test_order is None else test_order
     h_left, h_right = bandwidths or _bandwidths(data, order, kernel)
-    left, noise_left = _one_side(data, False, h_left, order + 1, 1, kernel)
-    right, noise_right = _one_side(data, True, h_right, order + 1, 1, kernel)
+    left, noise_left = _one_side(data, False, h_left, degree, 1, kernel)
+    right, noise_right = _one_side(data, True, h_right, degree, 1, kernel)
     statistic = (right - left) / math.sqrt(max(noise_left + noise_right, 1e-300))
-    return DensityTest(statistic, float(2 * ndtr(-abs(statistic))), left, right, h_left, h_right)
+    errors = math.sqrt(noise_left), math.sqrt(noise_right)
+    return DensityTest(statistic, float(2 * ndtr(-abs(statistic))), left, right, h_left, h_right, *errors)

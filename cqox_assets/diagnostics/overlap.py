@@ -38,3 +38,22 @@ def largest_weight(weights: np.ndarray, treated: np.ndarray) -> float:
     """Return the largest weight over the mean weight, in the arm where it is largest."""
     ratios = [weights[treated == arm].max() / weights[treated == arm].mean() for arm in (0, 1)]
     return float(max(ratios))
+
+
+def best_trim(propensity: np.ndarray) -> float:
+    """Return how far from 0 and 1 a propensity must be kept so that the average effect is estimated most precisely.
+
+    Notes
+    -----
+    The smallest a for which 1 / (a (1 - a)) <= 2 E[1 / (e (1 - e)) | 1 / (e (1 - e)) <= 1 / (a (1 - a))]; 0 if all
+    units should stay (Crump et al. 2009, doi:10.1093/biomet/asn055, corollary 1).
+    """
+    noise = np.sort(1 / np.clip(propensity * (1 - propensity), 1e-12, None))
+    if len(noise) == 0:
+        return 0.0
+    means = np.cumsum(noise) / np.arange(1, len(noise) + 1)
+    if noise[-1] <= 2 * means[-1]:
+        return 0.0
+    held = np.flatnonzero(noise <= 2 * means)
+    limit = 2 * float(means[held[-1]])
+    return 0.5 - float(np.sqrt(max(0.25 - 1 / limit, 0.0)))

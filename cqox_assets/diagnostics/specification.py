@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cqox_assets.numerics.linear import LinearFit, independent_columns
+from cqox_assets.numerics.linear import LinearFit, in_range, independent_columns
 
 _LEAST_LEFT = 1e-8
 
@@ -25,7 +25,7 @@ def reset_test(fit: LinearFit, cluster: np.ndarray | None = None) -> tuple[float
     Ramsey (1969, doi:10.1111/j.2517-6161.1969.tb00796.x).
     """
     weight = fit.weights
-    mean = fit.design @ fit.coef
+    mean, residuals = in_range(fit.design @ fit.coef), in_range(fit.residuals)
     centred = mean - np.average(mean, weights=weight)
     spread = float(np.sqrt(np.average(centred**2, weights=weight)))
     if not spread > 1e-12 * float(np.abs(mean).max()):
@@ -41,9 +41,9 @@ def reset_test(fit: LinearFit, cluster: np.ndarray | None = None) -> tuple[float
         return None
     # The Wald statistic of the added terms needs no second fit: they are orthogonal to the others.
     gram = bent.T @ (weight[:, None] * bent)
-    slopes = np.linalg.solve(gram, bent.T @ (weight * fit.residuals))
+    slopes = np.linalg.solve(gram, bent.T @ (weight * residuals))
     bread = np.linalg.inv(gram)
-    rest, factor = fit.residuals - bent @ slopes, n / (n - k)
+    rest, factor = residuals - bent @ slopes, n / (n - k)
     # Cubes have long tails: a row that pulls the curve towards itself has too small a residual (HC3).
     pull = np.einsum("ij,jk,ik->i", bent, bread, bent) * weight
     scores = bent * (weight * rest / np.maximum(1 - pull, _LEAST_LEFT))[:, None]
@@ -72,6 +72,7 @@ def assignment_test(
     The differences of all means at once, against their covariance under random assignment
     (Hansen & Bowers 2008, doi:10.1214/08-STS254).
     """
+    covariates = in_range(covariates)
     centred = covariates - covariates.mean(axis=0)
     spread = centred.std(axis=0)
     moving = spread > 1e-12 * np.abs(covariates).max(axis=0, initial=0.0)
@@ -96,9 +97,10 @@ def assignment_test(
 def _wald(values: np.ndarray, covariance: np.ndarray, words: str) -> tuple[float, str] | None:
     from scipy.special import chdtrc
 
-    scale = np.sqrt(np.diag(covariance))
-    if not (scale > 0).all() or not np.isfinite(scale).all():
+    variance = np.diag(covariance)
+    if not (variance > 0).all() or not np.isfinite(covariance).all():
         return None
+    scale = np.sqrt(variance)
     correlation = covariance / np.outer(scale, scale)
     if np.linalg.matrix_rank(correlation, hermitian=True) < len(values):
         return None

@@ -3,7 +3,7 @@
 import dagster as dg
 import pandas as pd
 
-from cqox_assets.assets import markdown_table, stage
+from cqox_assets.assets import bullets, markdown_table, stage
 from cqox_assets.study import Study
 
 
@@ -28,6 +28,7 @@ def method_plan(gated_study: Study) -> dg.MaterializeResult:
             "ranked": dg.MetadataValue.md(markdown_table(ranked, 40)),
             "refused": dg.MetadataValue.md(markdown_table(refused, 40) if len(refused) else "none"),
             "applicable": len(ranked),
+            "notices": dg.MetadataValue.md(bullets(plan.notices) or "none"),
         },
     )
 

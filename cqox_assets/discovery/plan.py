@@ -9,7 +9,7 @@ from cqox_assets.measures import MEASURES
 from cqox_assets.result import Estimand
 from cqox_assets.spec import EstimatorSpec
 from cqox_assets.study import Role, Study, TreatmentKind
-from cqox_assets.suitability import is_there, missing_choice, unsuited_treatment, with_dose
+from cqox_assets.suitability import is_there, missing_choice, unsuited_treatment, useless_covariates, with_dose
 
 # What a design makes credible, by the assumptions that an entry declares: (assumption, rank, why).
 _TRIAL = (
@@ -57,6 +57,8 @@ class MethodPlan:
         The declared design, else `observational`.
     scores : mapping of str to float
         Rank of the ranked entries, 0 to 1.
+    notices : tuple of str
+        What was decided about the data before any method saw them: columns left out, values imputed.
     """
 
     ranked: tuple[tuple[str, str], ...]
@@ -65,6 +67,7 @@ class MethodPlan:
     estimand_reason: str
     design: str
     scores: Mapping[str, float] = field(default_factory=dict)
+    notices: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -80,19 +83,22 @@ class MethodPlan:
             "estimand_reason": self.estimand_reason,
             "design": self.design,
             "scores": dict(self.scores),
+            "notices": list(self.notices),
         }
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> "MethodPlan":
         """Rebuild a plan from `to_json`."""
-        return cls(**{**row, "ranked": tuple((name, reason) for name, reason in row["ranked"])})
+        ranked = tuple((name, reason) for name, reason in row["ranked"])
+        return cls(**{**row, "ranked": ranked, "notices": tuple(row.get("notices", ()))})
 
     def markdown(self) -> str:
         """Return the plan as a markdown table."""
         lines = ["| rank | method | why |", "|---:|---|---|"]
         lines += [f"| {place} | `{name}` | {why} |" for place, (name, why) in enumerate(self.ranked, start=1)]
         lines += [f"| - | `{name}` | cannot run: {remedy} |" for name, remedy in sorted(self.refused.items())]
-        return "\n".join(lines) + f"\n\nThe decision rests on the **{self.estimand}**: {self.estimand_reason}.\n"
+        text = "\n".join(lines) + f"\n\nThe decision rests on the **{self.estimand}**: {self.estimand_reason}.\n"
+        return text + "".join(f"\n- {notice}" for notice in self.notices) + ("\n" if self.notices else "")
 
 
 def plan_methods(study: Study, overlap: float | None = None) -> MethodPlan:
@@ -138,7 +144,14 @@ def plan_methods(study: Study, overlap: float | None = None) -> MethodPlan:
         estimand_reason=reason,
         design=design,
         scores={name: rank for rank, name, _ in found},
+        notices=study.notices,
     )
+
+
+def nothing_planned(remedy: str) -> MethodPlan:
+    """Return the plan of a table that no study can be made of: every entry is refused with the same remedy."""
+    words = "no other quantity was declared, so the effect over all units is asked for"
+    return MethodPlan((), dict.fromkeys(load_estimators(), remedy), Estimand.ATE.value, words, "observational")
 
 
 def preferred_estimand(study: Study, overlap: float | None = None) -> tuple[str, str]:
@@ -181,6 +194,9 @@ def _obstacle(spec: EstimatorSpec, study: Study) -> str | None:
     """Return what must change before the entry can run, or None."""
     if study.declaration.methods and spec.name not in study.declaration.methods:
         return f"add '{spec.name}' to methods in study.yaml, which pins others"
+    useless = useless_covariates(spec, study)
+    if useless is not None:
+        return f"{useless[0]}; {useless[1]}"
     missing = [role.value for role in sorted(spec.requires) if not study.has(role)]
     if missing:
         listed = ", ".join(f"{role}: <column>" for role in missing)

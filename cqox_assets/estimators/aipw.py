@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 
 from cqox_assets.diagnostics.overlap import effective_size
+from cqox_assets.errors import CatalogError
 from cqox_assets.nuisance.models import CLIP, Data, judge_weights, shared_or_own, splits_of, unused_propensity
 from cqox_assets.numerics.inference import influence_std_error, wald
-from cqox_assets.numerics.linear import fit_linear, with_constant
+from cqox_assets.numerics.linear import LinearFit, fit_linear, with_constant
 from cqox_assets.numerics.logit import fit_logit
-from cqox_assets.numerics.scores import augmented_contrast, balancing_weights, inside_support
+from cqox_assets.numerics.scores import augmented_contrast, augmented_correction, balancing_weights, inside_support
 from cqox_assets.numerics.splits import combined, split_notices, split_table
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
 from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
@@ -41,12 +42,22 @@ class AipwParams(CommonParams):
     trim : float, optional
         Rows with a propensity outside [trim, 1 - trim] are left out after the models were fitted; the effect is that
         of the rows that stay.
+    se : str
+        `influence`: of the score with its models as known, which is right in large samples. `m_estimation`: the
+        equations of the models (least squares per arm and logit, not cross-fitted) are stacked with that of the effect.
     """
 
     cross_fit: bool = True
     outcome_model: Literal["auto", "ols_per_arm"] = "auto"
     propensity: Literal["auto", "logit", "known"] = "auto"
     clip: float | None = None
+    se: Literal["influence", "m_estimation"] = "influence"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.se == "m_estimation" and (self.cross_fit or self.trim is not None):
+            why = "cross_fit is true" if self.cross_fit else "trim is given"
+            raise CatalogError(f"parameter 'se' is m_estimation, but {why}; choose influence, or cross_fit: false")
 
 
 @dataclass(frozen=True)
@@ -129,9 +140,25 @@ def _logit(data: Data) -> np.ndarray:
 
 
 def _least_squares(data: Data, arm: int) -> np.ndarray:
+    fit = _outcome_fit(data, arm)
+    return np.asarray(with_constant(data.x)[:, fit.kept] @ fit.coef)
+
+
+def _outcome_fit(data: Data, arm: int) -> LinearFit:
     rows, design = data.d == arm, with_constant(data.x)
-    fit = fit_linear(design[rows], data.y[rows], None if data.weight is None else data.weight[rows])
-    return np.asarray(design[:, fit.kept] @ fit.coef)
+    return fit_linear(design[rows], data.y[rows], None if data.weight is None else data.weight[rows])
+
+
+def _of_models(data: Data, params: AipwParams, estimand: str, raw: np.ndarray) -> np.ndarray:
+    """Return what estimating the models adds to the influence; all rows stay."""
+    design, clip = with_constant(data.x), _clip(params)
+    weight, slope = balancing_weights(data.d, np.clip(raw, clip, 1 - clip), estimand)
+    slope = np.where((raw < clip) | (raw > 1 - clip), 0.0, slope)
+    logit = None if params.propensity == "known" else fit_logit(design, data.d, data.weight)
+    return augmented_correction(
+        (_outcome_fit(data, 0), _outcome_fit(data, 1)), logit, (data.d == 0, data.d == 1), design, weight, slope,
+        data.sampling, estimand,
+    )  # fmt: skip
 
 
 def _score(data: Data, params: AipwParams, estimand: str, nuisances: _Nuisances) -> _Fit | Refusal:
@@ -152,6 +179,8 @@ def _score(data: Data, params: AipwParams, estimand: str, nuisances: _Nuisances)
             "set clip or trim, or leave out the covariate that decides the treatment",
         )
     point, influence = augmented_contrast(part.y, part.d, e, m0[stays], m1[stays], part.sampling, estimand)
+    if params.se == "m_estimation":
+        influence = influence + _of_models(data, params, estimand, raw)
     cluster = None if part.cluster is None else np.unique(part.cluster, return_inverse=True)[1]
     clipped = int(np.sum(((raw <= clip) | (raw >= 1 - clip)) & stays)) if clip > 0 else 0
     return _Fit(e, stays, clipped, weight, point, influence_std_error(influence, cluster))
@@ -181,7 +210,8 @@ def _answer(study: Study, data: Data, params: AipwParams, estimand: str, fits: M
         level=params.level,
         df=None if data.cluster is None else float(len(np.unique(data.cluster[shown.stays])) - 1),
     )
-    words = "influence function" + (", clustered" if data.cluster is not None else "")
+    words = "influence function" if params.se == "influence" else "M-estimation, with the estimated models"
+    words += ", clustered" if data.cluster is not None else ""
     rows = {"row": np.flatnonzero(shown.stays), "treated": treated.astype(int)}
     return SPEC.estimate(
         kept,
@@ -237,8 +267,13 @@ SPEC = EstimatorSpec(
     params=AipwParams,
     question="What would the arms' mean outcomes be if everyone were treated, or nobody, given the covariates?",
     formula=(
-        r"\hat\tau = \frac1n \sum_i \Big[\hat m_1(x_i) - \hat m_0(x_i) + \frac{d_i (y_i - \hat m_1(x_i))}"
-        r"{\hat e(x_i)} - \frac{(1 - d_i)(y_i - \hat m_0(x_i))}{1 - \hat e(x_i)}\Big]"
+        r"\begin{aligned}"
+        r"\hat\tau_{\mathrm{ATE}} &= \frac1n \sum_i \Big[\hat m_1(x_i) - \hat m_0(x_i)"
+        r" + \frac{d_i (y_i - \hat m_1(x_i))}{\hat e(x_i)}"
+        r" - \frac{(1 - d_i)(y_i - \hat m_0(x_i))}{1 - \hat e(x_i)}\Big] \\"
+        r"\hat\tau_{\mathrm{ATT}} &= \frac{1}{n_1} \sum_i \Big[d_i - (1 - d_i) \frac{\hat e(x_i)}{1 - \hat e(x_i)}\Big]"
+        r" (y_i - \hat m_0(x_i))"
+        r"\end{aligned}"
     ),
     reading=(
         "Right if either the propensity or the outcome models are right; if both are a little wrong, its bias is the "

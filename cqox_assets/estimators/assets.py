@@ -1,5 +1,6 @@
 """One asset per estimator of the catalogue, generated; no statistics happen here."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import pandas as pd
 from cqox_assets.alerts import write_alert
 from cqox_assets.assets import bullets, check_specs, checks_of, config_for, given, markdown_table, numbers, stage
 from cqox_assets.catalog import load_estimators
-from cqox_assets.result import EffectEstimate, Failure, Nuisance, Outcome, Refusal
+from cqox_assets.result import EffectEstimate, Failure, Interval, Nuisance, Outcome, Refusal
 from cqox_assets.runner import run_guarded, runner_for
 from cqox_assets.spec import Context, EstimatorSpec
 from cqox_assets.study import Study
@@ -128,8 +129,17 @@ def _estimate_metadata(outcome: EffectEstimate) -> dict[str, Any]:
         "diagnostics": dg.MetadataValue.md(_diagnostics_markdown(outcome)),
         "notices": dg.MetadataValue.md(bullets(outcome.notices) or "none"),
         "sample": dg.MetadataValue.json(_sample(outcome)),
-        **numbers({name: value for name, value in plotted.items() if value is None or abs(value) < 1e308}),
+        **_open_ends(interval),
+        **numbers({name: value for name, value in plotted.items() if value is None or math.isfinite(value)}),
     }
+
+
+def _open_ends(interval: Interval | None) -> dict[str, str]:
+    """Say which ends of the interval are infinite; those have no number to plot."""
+    if interval is None:
+        return {}
+    ends = [name for name, end in (("low", interval.low), ("high", interval.high)) if math.isinf(end)]
+    return {"unbounded": "both" if len(ends) == 2 else ends[0]} if ends else {}
 
 
 def effects_table(outcome: EffectEstimate) -> pd.DataFrame:

@@ -9,7 +9,13 @@ import pandas as pd
 
 from cqox_assets.errors import CatalogError
 from cqox_assets.nuisance.econml_engine import forest_effects
-from cqox_assets.nuisance.learners import calibration_table, clipped_notice, effect_tables, judge_effects
+from cqox_assets.nuisance.learners import (
+    calibration_table,
+    clipped_notice,
+    effect_tables,
+    judge_effects,
+    with_groups,
+)
 from cqox_assets.nuisance.models import CLIP, Data, shared_or_own
 from cqox_assets.numerics.forest import ForestSettings, fit_forest
 from cqox_assets.numerics.inference import influence_std_error, wald
@@ -117,21 +123,23 @@ def run(study: Study, params: CausalForestParams, context: Context) -> EffectEst
     grown = _grow(data, t, left, params)
     tau, mean = grown.effect, data.y - left
     below, above = mean - e * tau, mean + (1 - e) * tau
-    point, influence = augmented_contrast(data.y, data.d, e, below, above, data.sampling, estimand)
+    average = Estimand.ATE if estimand == Estimand.CATE else estimand
+    point, influence = augmented_contrast(data.y, data.d, e, below, above, data.sampling, average)
     headline = wald(
-        point, influence_std_error(influence, data.cluster), estimand=estimand,
+        point, influence_std_error(influence, data.cluster), estimand=average,
         contrast=f"{study.arms[1]} - {study.arms[0]}", level=params.level,
         df=None if data.cluster is None else float(data.cluster.max()),
     )  # fmt: skip
     score = tau + t / (e * (1 - e)) * (left - t * tau)
+    calibration = calibration_table(tau, score, data.sampling, data.cluster)
     return SPEC.estimate(
         study,
-        [headline],
+        with_groups(SPEC, headline, calibration, params),
         inference="influence function of the doubly robust score" + (", clustered" if data.cluster is not None else ""),
         diagnostics=judge_effects(SPEC, study, data, e, tau, score),
         tables={
             "unit_effects": _units(data, grown, score, params.level),
-            "calibration": calibration_table(tau, score, data.sampling, data.cluster),
+            "calibration": calibration,
             **effect_tables(study, data, tau, score, held["fold"].to_numpy()),
             "variable_importance": _importance(study, data, grown),
         },
@@ -224,7 +232,7 @@ SPEC = EstimatorSpec(
     name="causal_forest",
     title="Causal forest",
     family="heterogeneity",
-    estimands=(Estimand.ATE, Estimand.ATT),
+    estimands=(Estimand.ATE, Estimand.CATE, Estimand.ATT),
     run=run,
     requires=frozenset({Role.OUTCOME, Role.TREATMENT, Role.COVARIATES}),
     accepts=frozenset({Role.WEIGHT, Role.CLUSTER, Role.UNIT}),

@@ -24,7 +24,7 @@ from cqox_assets.numerics.panel import (
     unit_weights,
     without_always_treated,
 )
-from cqox_assets.numerics.panel_effects import PanelEffects, band_table, columns_of
+from cqox_assets.numerics.panel_effects import PanelEffects, band_table, columns_of, covariance_table
 from cqox_assets.numerics.panel_timing import read_panel
 from cqox_assets.numerics.sample import words_of
 from cqox_assets.numerics.two_way import (
@@ -67,8 +67,9 @@ class DifferenceInDifferencesParams(CommonParams):
     always_treated : str
         `drop` units that are treated in the first period, or `keep` them (regressions only).
     se : str
-        `auto` is CR1 by cluster (unit, unless one is mapped). Of `callaway_santanna`: influence functions by cluster,
-        enlarged for the few clusters of a cohort by `auto`, as they are by `influence`.
+        `auto` is CR1 by cluster (unit, unless one is mapped); HC2 and HC3 of the 2x2 forms only. Of
+        `callaway_santanna`: influence functions by cluster, enlarged for the few clusters of a cohort by `auto`, as
+        they are by `influence`.
     dof : str
         Of `twfe` and `event_study`: `time_effects_only` or `all_effects` count against the degrees of freedom.
     interval_form : str
@@ -89,7 +90,7 @@ class DifferenceInDifferencesParams(CommonParams):
     anticipation: int = 0
     intervention_time: float | None = None
     always_treated: Literal["drop", "keep"] = "drop"
-    se: Literal["auto", "classical", "HC0", "HC1", "CR0", "CR1", "influence"] = "auto"
+    se: Literal["auto", "classical", "HC0", "HC1", "HC2", "HC3", "CR0", "CR1", "influence"] = "auto"
     dof: Literal["time_effects_only", "all_effects"] = "time_effects_only"
     interval_form: Literal["auto", "normal", "t"] = "auto"
     reference_event_time: float = -1
@@ -109,9 +110,9 @@ def run(study: Study, params: DifferenceInDifferencesParams, context: Context) -
     Returns
     -------
     EffectEstimate or Refusal
-        The headline, then one effect per cohort, period or time since treatment. Tables: `att_gt`, `aggregations`
-        and `event_study` (with a band that covers all its rows at once), or `coefficients`. Refused if the rows are
-        no panel, nobody or everybody is treated, or all treated units lie in one cluster.
+        The headline, then one effect per cohort, period or time since treatment. Tables: `att_gt`, `aggregations`,
+        `event_study` (with a band that covers all its rows at once) and its covariance, or `coefficients`.
+        Refused if the rows are no panel, nobody or everybody is treated, or all treated units lie in one cluster.
 
     Notes
     -----
@@ -181,6 +182,9 @@ def _group_time(study: Study, panel: Panel, params: DifferenceInDifferencesParam
             "att_gt": report.cells(cells),
             "aggregations": report.aggregations(list(kinds.values())),
             "event_study": band_table(report.parts(dynamic), quantile),
+            "event_study_covariance": covariance_table(
+                dynamic.at, unit_covariance(dynamic.influence, report.cluster)
+            ),
         },
         notices=notices, used=len(panel.outcome), dropped=panel.dropped,
     )  # fmt: skip
@@ -272,6 +276,10 @@ def _regression(
         influence = found.fit.influence()[:, found.positions[[k for _, k in events]]]
         sums = cluster_sums(influence, found.cluster)
         tables["event_study"] = band_table(parts, simultaneous_quantile(sums, params.level, params.draws, params.seed))
+        places = [k for _, k in events]
+        tables["event_study_covariance"] = covariance_table(
+            [at for at, _ in events], covariance[np.ix_(places, places)]
+        )
     words = "placebo effects on untreated units" if kind == "placebo" else words_of(kind, found.cluster)
     if kind.startswith("CR"):
         words += f", clustered by {_cluster_name(study)}"
@@ -357,7 +365,7 @@ SPEC = EstimatorSpec(
         "Goodman-Bacon 2021, doi:10.1016/j.jeconom.2021.03.014",
     ),
     diagnostics=("pretrend_p", "treated_clusters"),
-    tables=("att_gt", "aggregations", "event_study"),
+    tables=("att_gt", "aggregations", "event_study", "event_study_covariance"),
     truths=("staggered_panel", "clustered_panel", "weighted_panel", "null_panel"),
     breaks=("diverging_trends",),
     oracle=("did_2x2", "did_twfe", "event_study_twfe", "callaway_santanna"),

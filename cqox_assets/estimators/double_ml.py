@@ -59,6 +59,8 @@ class DoubleMlParams(CommonParams):
         `HC1` (factor n / (n - 1)) or `influence` (no factor).
     clip : float, optional
         For irm scores, propensities are moved to [clip, 1 - clip]; by default 0.01, none with `logit`.
+    clip_high : float, optional
+        The upper bound instead of 1 - clip.
     trim : float, optional
         Rows with a propensity outside [trim, 1 - trim] are left out of the score; of two arms only.
     unit_effects : str
@@ -80,7 +82,13 @@ class DoubleMlParams(CommonParams):
     seeds: tuple[int, ...] = ()
     se: Literal["HC1", "influence"] = "HC1"
     clip: float | None = None
+    clip_high: float | None = None
     unit_effects: Literal["auto", "none", "first_difference", "within", "correlated_random_effects"] = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.clip_high is not None and not (self.clip or 0.0) < self.clip_high <= 1:
+            raise CatalogError(f"parameter 'clip_high' is {self.clip_high}; it must be above 'clip' and at most 1")
 
 
 @dataclass(frozen=True)
@@ -286,6 +294,7 @@ def _score(params: DoubleMlParams) -> tuple[str, str]:
 def _fit_once(design: _Design, params: DoubleMlParams, nuisances: tuple[np.ndarray, ...]) -> _Fit | Refusal:
     data, score = design.data, design.score
     clip = params.clip if params.clip is not None else (0.0 if params.treatment_learner in ("logit", "ols") else CLIP)
+    high = 1 - clip if params.clip_high is None else params.clip_high
     raw, m0, m1, mean = nuisances
     stays = inside_support(raw, params.trim, "bound")
     d, y, sampling = data.d[stays], data.y[stays], data.sampling[stays]
@@ -311,8 +320,8 @@ def _fit_once(design: _Design, params: DoubleMlParams, nuisances: tuple[np.ndarr
         point, influence = partialled_out(y - mean[stays], residual, sampling)
         e, clipped = raw, 0
     else:
-        e = np.clip(raw, clip, 1 - clip)
-        clipped = int(np.sum(((raw <= clip) | (raw >= 1 - clip)) & stays)) if clip > 0 else 0
+        e = np.clip(raw, clip, high)
+        clipped = int(np.sum(((raw <= clip) | (raw >= high)) & stays)) if clip > 0 or high < 1 else 0
         if e.min() <= 0 or e.max() >= 1:
             return SPEC.refuse(
                 "no_overlap", "some propensities are 0 or 1, so the score does not exist", "set clip or trim"
@@ -504,6 +513,11 @@ SPEC = EstimatorSpec(
         },
         params={"repeats": 3},
     ),
-    claim_note="With few clusters or units (below about 50) the intervals are somewhat short.",
+    claim_designs={"dosed_panel": (0.3, 0.93), "null_dosed_panel": (0.3, 0.93)},
+    claim_note=(
+        "With few clusters or units (below about 50) the intervals are somewhat short. With repeated units changes are "
+        "learned from the covariates of two periods, and what the learners miss of a nonlinear confounder stays in "
+        "both residuals: about a quarter of a standard error at 800 units of five periods."
+    ),
     coverage_rows=4000,
 )  # fmt: skip

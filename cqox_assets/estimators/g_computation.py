@@ -14,6 +14,7 @@ import pandas as pd
 from cqox_assets.diagnostics.balance import balance_table, standardised_differences, worst_difference
 from cqox_assets.errors import CatalogError
 from cqox_assets.measures import Diagnostic
+from cqox_assets.nuisance.models import unused_propensity
 from cqox_assets.numerics.inference import influence_std_error, wald
 from cqox_assets.numerics.linear import with_constant
 from cqox_assets.numerics.logit import fit_logit
@@ -133,6 +134,10 @@ def run(study: Study, params: GComputationParams, context: Context) -> EffectEst
     return _g_estimation(study, params) if form == "g_estimation" else _point(study, params)
 
 
+def _unused(study: Study) -> list[str]:
+    return unused_propensity(study, "none", "form: g_estimation and propensity: known")
+
+
 def _point(study: Study, params: GComputationParams) -> EffectEstimate | Refusal:
     """Standardise an outcome model of one treatment."""
     estimand = _estimand(params, _OF_ARMS)
@@ -160,7 +165,7 @@ def _point(study: Study, params: GComputationParams) -> EffectEstimate | Refusal
         diagnostics=_arm_diagnostics(study, balance, treated, weights),
         tables={"balance": balance, "potential_outcomes": _means(study, means, influences, cluster),
                 "unit_effects": pd.DataFrame({"effect": model.prediction[1] - model.prediction[0]})},
-        notices=collinear_notice(model.dropped),
+        notices=[*collinear_notice(model.dropped), *_unused(study)],
     )  # fmt: skip
 
 
@@ -218,7 +223,8 @@ def _g_estimation(study: Study, params: GComputationParams) -> EffectEstimate | 
     return SPEC.estimate(
         study, [effect], inference=how + (f", {int(cluster.max()) + 1} clusters" if cluster is not None else ""),
         diagnostics=_arm_diagnostics(study, balance, treated, weights), tables={"balance": balance},
-        notices=["G-estimation rests on the propensity and on a common effect, not on an outcome model."],
+        notices=["G-estimation rests on the propensity and on a common effect, not on an outcome model.",
+                 *unused_propensity(study, params.propensity)],
     )  # fmt: skip
 
 
@@ -247,7 +253,8 @@ def _regimes(study: Study, params: GComputationParams, form: str) -> EffectEstim
         diagnostics=_regime_diagnostics(study, course, form, found, balance),
         tables={"balance": balance, "potential_outcomes": _regime_table(found, course, params.level),
                 "followers": _followers(found, course)},
-        notices=[*course.notices, *collinear_notice(dropped)], used=len(course), dropped=course.dropped,
+        notices=[*course.notices, *collinear_notice(dropped), *_unused(study)],
+        used=len(course), dropped=course.dropped,
     )  # fmt: skip
     return answer
 
@@ -451,9 +458,15 @@ SPEC = EstimatorSpec(
     params=GComputationParams,
     question="What would the average outcome be if everybody had been treated, or had followed one course of treatment "
     "over time, instead of another?",
-    formula=r"\hat\mu_g = \frac{1}{n}\sum_i Q_{0}(l_{0i}),\quad Q_k(\bar l_k, \bar a_{k-1}) = "
-    r"E\left[Q_{k+1} \mid \bar l_k, \bar a_{k-1}, a_k = g_k\right],\quad Q_{K+1} = y;\qquad "
-    r"\text{one treatment: } \hat\mu_a = \frac{1}{n}\sum_i \hat m_a(x_i)",
+    formula=r"\begin{aligned}"
+    r"\hat\mu_g &= \frac{1}{n}\sum_i Q_{0}(l_{0i}),\quad Q_k(\bar l_k, \bar a_{k-1}) = "
+    r"E\left[Q_{k+1} \mid \bar l_k, \bar a_{k-1}, a_k = g_k\right],\quad Q_{K+1} = y \\"
+    r"&\text{one treatment: } \hat\mu_a = \frac{1}{|T|}\sum_{i \in T} \hat m_a(x_i), \quad"
+    r" T = \text{all } (\mathrm{ATE}),\ \text{treated } (\mathrm{ATT}),\ \text{untreated } (\mathrm{ATC}) \\"
+    r"&\text{scale: } \hat\mu_1 - \hat\mu_0, \quad \log\frac{\hat\mu_1}{\hat\mu_0}, \quad"
+    r" \log\frac{\hat\mu_1 / (1 - \hat\mu_1)}{\hat\mu_0 / (1 - \hat\mu_0)}; \qquad \text{g\_estimation: }"
+    r" \hat\tau = \frac{\sum_i (d_i - \hat e_i) y_i}{\sum_i (d_i - \hat e_i) d_i}"
+    r"\end{aligned}",
     reading="Read the contrast as the difference in mean outcome between two worlds. With one treatment it is as good "
     "as the outcome model. With repeated treatments every cause of each treatment must be among what was recorded "
     "before it, and enough rows must have followed each regime (`regime_rows`): where few did, the model extrapolates.",

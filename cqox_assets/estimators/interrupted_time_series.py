@@ -123,7 +123,8 @@ def run(study: Study, params: InterruptedTimeSeriesParams, context: Context) -> 
             "the change is a combination of trend, season and covariates",
             "leave out covariates that restate the intervention, or seasonal terms",
         )
-    table = _terms(fit, kept, family, params)
+    covariance, df = _covariance(fit, family, params)
+    table = _terms(fit, kept, params, covariance, df)
     wanted = SPEC.estimand(params)
     if wanted == Estimand.SLOPE_CHANGE and not slope:
         raise CatalogError("parameter 'estimand' is 'slope_change', but 'slope_change' is false")
@@ -140,7 +141,7 @@ def run(study: Study, params: InterruptedTimeSeriesParams, context: Context) -> 
         diagnostics=[
             SPEC.judge(study, "durbin_watson", min(statistic, 4 - statistic), f"Durbin-Watson {statistic:.3f}")
         ],
-        tables=_tables(series, fit, kept, table, family),
+        tables=_tables(series, fit, kept, table, covariance),
         notices=notices,
     )
 
@@ -213,22 +214,29 @@ def _step(study: Study, time: np.ndarray, order: np.ndarray, params: Interrupted
     return step
 
 
-def _terms(fit: SeriesFit, names: list[str], family: str, params: InterruptedTimeSeriesParams) -> dict[str, Effect]:
+def _covariance(fit: SeriesFit, family: str, params: InterruptedTimeSeriesParams) -> tuple[np.ndarray, float | None]:
+    """Return the covariance of the coefficients and the degrees of freedom of their intervals, None for normal."""
     kind, df = _kind(params), float(fit.df_residual)
     if kind == "ar1":
         covariance, df = fit.autoregressive()
     else:
         own = "poisson" if family == "poisson" else "scaled"
         covariance = fit.covariance(own if kind == "model" else kind, _lags(params, len(fit.outcome)))
-    errors = np.sqrt(np.maximum(np.diag(covariance), 0.0))
     student = params.interval_form == "t" or (
         params.interval_form == "auto" and (family == "gaussian" or kind == "ar1")
     )
+    return covariance, df if student else None
+
+
+def _terms(
+    fit: SeriesFit, names: list[str], params: InterruptedTimeSeriesParams, covariance: np.ndarray, df: float | None
+) -> dict[str, Effect]:
+    errors = np.sqrt(np.maximum(np.diag(covariance), 0.0))
     return {
         name: wald(
             float(fit.coef[k]), float(errors[k]), estimand=_ESTIMAND.get(name, Estimand.SLOPE),
             contrast="after - before" if name in _ESTIMAND else name, level=params.level,
-            df=df if student else None, scale="log_rate_ratio" if fit.counts else "difference",
+            df=df, scale="log_rate_ratio" if fit.counts else "difference",
         )
         for k, name in enumerate(names)
     }  # fmt: skip
@@ -255,7 +263,7 @@ def _words(family: str, params: InterruptedTimeSeriesParams, fit: SeriesFit) -> 
 
 
 def _tables(
-    series: _Series, fit: SeriesFit, names: list[str], terms: dict[str, Effect], family: str
+    series: _Series, fit: SeriesFit, names: list[str], terms: dict[str, Effect], covariance: np.ndarray
 ) -> dict[str, pd.DataFrame]:
     rows = []
     for name, effect in terms.items():
@@ -266,16 +274,20 @@ def _tables(
     change = [k for k, name in enumerate(names) if name in _ESTIMAND]
     gone = fit.design[:, change] @ fit.coef[change]
     without = fit.mean / np.exp(gone) if fit.counts else fit.mean - gone
+    old = fit.design.copy()
+    old[:, change] = 0.0
+    errors = [np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", x, covariance, x), 0.0)) for x in (fit.design, old)]
+    scale = (fit.mean, without) if fit.counts else (1.0, 1.0)  # of counts the errors are those of the logarithm
     averted = float((without - fit.mean)[series.step == 1].sum())
     tables = {
         "coefficients": coefficients,
         "counterfactual": pd.DataFrame(
             {"time": series.time, "treated": series.step, "observed": series.outcome, "fitted": fit.mean,
-             "without": without}
+             "without": without, "fitted_error": scale[0] * errors[0], "without_error": scale[1] * errors[1]}
         ),
         "impact": pd.DataFrame({"events_averted": [averted], "periods": [int(series.step.sum())]}),
     }  # fmt: skip
-    if family != "gaussian":
+    if fit.counts:
         columns = {"rate_ratio": "estimate", "low": "low", "high": "high"}
         ratios = {name: np.exp(coefficients[source].astype(float)) for name, source in columns.items()}
         tables["rate_ratios"] = pd.DataFrame({"term": coefficients["term"], **ratios})

@@ -45,9 +45,10 @@ class IpwParams(CommonParams):
         Propensities are moved to [clip, 1 - clip]; by default 0.01 for cross-fitted models, none for the others.
     se : str
         `m_estimation`: logit equations stacked with those of the means (Lunceford & Davidian 2004,
-        doi:10.1002/sim.1903), default with logit. `known_weights`: HC0 of weighted least squares, weights as known.
-        `influence`: influence of the contrast with the propensity as known; equals `known_weights` under `hajek`;
-        default otherwise, and then on the safe side for the ATE. `auto`: the default.
+        doi:10.1002/sim.1903), default with logit; of a known propensity only those of the means. `known_weights`: HC0
+        of weighted least squares, weights as known. `influence`: influence of the contrast with the propensity as
+        known; equals `known_weights` under `hajek`; default otherwise, and then on the safe side for the ATE. `auto`:
+        the default.
     """
 
     normalise: Literal["hajek", "horvitz_thompson", "none"] = "hajek"
@@ -69,8 +70,8 @@ class _Scores:
 def run(study: Study, params: IpwParams, context: Context) -> EffectEstimate | Refusal:
     """Weight each arm to the target and compare the weighted means."""
     estimand = SPEC.estimand(params)
-    if params.se == "m_estimation" and params.propensity != "logit":
-        raise CatalogError("parameter 'se' is m_estimation, which needs propensity logit; choose influence")
+    if params.se == "m_estimation" and params.propensity not in ("logit", "known"):
+        raise CatalogError("parameter 'se' is m_estimation, which needs propensity logit or known; choose influence")
     refusal = _refuse(study, params)
     if refusal is not None:
         return refusal
@@ -252,11 +253,18 @@ SPEC = EstimatorSpec(
     ),
     params=IpwParams,
     question="What would the arms' means be if everyone were weighted to look like the whole population?",
-    formula=r"\hat\tau = \frac{\sum_i d_i y_i / \hat e_i}{\sum_i d_i / \hat e_i}"
-    r" - \frac{\sum_i (1 - d_i) y_i / (1 - \hat e_i)}{\sum_i (1 - d_i) / (1 - \hat e_i)}",
+    formula=r"\begin{aligned}"
+    r"\hat\tau &= \frac{\sum_i d_i w_i y_i}{\sum_i d_i w_i} - \frac{\sum_i (1 - d_i) w_i y_i}{\sum_i (1 - d_i) w_i},"
+    r"\qquad w_i = h_i \Big(\frac{d_i}{\hat e_i} + \frac{1 - d_i}{1 - \hat e_i}\Big) \\"
+    r"h_i &= 1 \ (\mathrm{ATE}), \qquad \hat e_i \ (\mathrm{ATT}), \qquad \hat e_i (1 - \hat e_i) \ (\mathrm{ATO}) \\"
+    r"\hat\tau_{\mathrm{HT}} &= \frac{\sum_i d_i w_i y_i - \sum_i (1 - d_i) w_i y_i}{\sum_i t_i},"
+    r"\qquad t_i = 1,\ d_i,\ \hat e_i (1 - \hat e_i)"
+    r"\end{aligned}",
     reading="Everything rests on the model of who is treated. Look at adjusted_smd after weighting, at the effective "
     "sample size and at the largest weight: a few heavy units make the answer theirs. Overlap weights (estimand ATO) "
-    "or a trim are remedies, for another population.",
+    "or a trim are remedies, for another population. The weights h say whom the answer is about: all units (ATE), the "
+    "treated (ATT), or those who could have had either arm (ATO). normalise: horvitz_thompson (HT) divides the sums by "
+    "the size t of that population, so that a shift of the outcome moves the answer; hajek does not.",
     coverage_rows=4000,
     example=Example(
         data="data/policy/2025-01/lalonde_nsw.csv",

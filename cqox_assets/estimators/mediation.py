@@ -62,6 +62,15 @@ class MediationParams(CommonParams):
         times, percentile intervals; covariates are kept as they are.
     se : str
         Covariance of the coefficients; `auto` is CR1 when a cluster is mapped and HC1 otherwise.
+    between_models : str
+        `auto`: with clusters, the errors of mediator and outcome models may go together within them. `independent`:
+        coefficients of different models are uncorrelated, as in the formula a^2 var(b) + b^2 var(a).
+    covariates : str
+        `drawn`: another sample would have other covariates, which matters where effects vary with them. `fixed`: the
+        delta method counts the coefficients alone.
+    interval_form : str
+        `normal`, or `t` with n - k (clusters - 1 where a cluster is mapped) degrees of freedom; `auto` is t with mapped
+        clusters, normal otherwise.
     """
 
     interaction: bool = False
@@ -69,6 +78,9 @@ class MediationParams(CommonParams):
     at_treatment: Literal["average", "control", "treated"] = "average"
     uncertainty: Literal["delta", "quasi_bayesian"] = "delta"
     se: Literal["auto", "classical", "HC0", "HC1", "HC2", "HC3", "CR0", "CR1"] = "auto"
+    between_models: Literal["auto", "independent"] = "auto"
+    covariates: Literal["drawn", "fixed"] = "drawn"
+    interval_form: Literal["auto", "normal", "t"] = "auto"
 
 
 @dataclass(frozen=True)
@@ -189,8 +201,12 @@ def _fit(study: Study, params: MediationParams, kind: str, cluster: np.ndarray |
     )  # fmt: skip
     widths = [*(width for _ in named), full]
     return _Models(
-        fits, fit_y, paths, joint_covariance(fits, fit_y, widths, kind, cluster, probit=probit), (names, names_y)
-    )
+        fits, fit_y, paths,
+        joint_covariance(
+            fits, fit_y, widths, kind, cluster, probit=probit, independent=params.between_models == "independent"
+        ),
+        (names, names_y),
+    )  # fmt: skip
 
 
 def _combinations(
@@ -256,13 +272,24 @@ def _effects(study: Study, params: MediationParams, models: _Models, cluster: np
             "estimand": estimand, "contrast": f"{study.arms[1]} - {study.arms[0]}", "at": place,
             "scale": "proportion" if ratio else "difference", "level": params.level,
         }  # fmt: skip
+        facts["df"] = _df(params, models, cluster)
+        if params.covariates == "fixed":
+            value = replace(value, unit=np.zeros_like(value.unit))
         effects.append(_effect(value, spread, models, cluster, facts))
     return effects
 
 
+def _df(params: MediationParams, models: _Models, cluster: np.ndarray | None) -> float | None:
+    """Return the degrees of freedom of an interval; None is the normal distribution."""
+    if params.interval_form == "normal" or (params.interval_form == "auto" and cluster is None):
+        return None
+    return float(models.outcome.df_residual if cluster is None else cluster.max())
+
+
 def _effect(
-    value: Mean, draws: np.ndarray | None, models: _Models, cluster: np.ndarray | None, facts: Mapping[str, Any]
+    value: Mean, draws: np.ndarray | None, models: _Models, cluster: np.ndarray | None, facts: dict[str, Any]
 ) -> Effect:
+    df = facts.pop("df")
     if draws is not None:
         found = draws_effect(value.value, draws, **facts)
         return replace(found, interval_source="quantiles of simulated draws", p_source="share of simulated draws")
@@ -270,9 +297,7 @@ def _effect(
     own = influence_std_error(value.unit, cluster)
     std_error = float(np.sqrt(max(variance, 0.0) + own**2))
     negligible = std_error <= 1e-12 * abs(value.value)
-    return wald(
-        value.value, 0.0 if negligible else std_error, df=None if cluster is None else float(cluster.max()), **facts
-    )
+    return wald(value.value, 0.0 if negligible else std_error, df=df, **facts)
 
 
 def _sum(parts: Combination, means: Mapping[Any, Mean]) -> Mean:

@@ -9,6 +9,7 @@ import pandas as pd
 from cqox_assets.diagnostics.balance import balance_table, worst_difference
 from cqox_assets.errors import CatalogError
 from cqox_assets.measures import Diagnostic
+from cqox_assets.nuisance.models import unused_propensity
 from cqox_assets.numerics.exposure import CONDITIONS, conservative_variance
 from cqox_assets.numerics.exposure_contrasts import Contrast, contrast, design_p
 from cqox_assets.numerics.exposure_design import Assignment, Exposed, assignment_of, exposed_by_cluster, exposed_by_ties
@@ -28,6 +29,7 @@ _COMPARED: dict[str, tuple[int | None, int]] = {
     Estimand.OVERALL: (None, 0),
 }
 _AMONG_EXPOSED = (3, 1)
+_PAIRS = ((3, 0), (3, 1), (3, 2), (2, 0), (2, 1), (1, 0))
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,10 @@ class NetworkEffectsParams(CommonParams):
         `hajek`: each condition's mean is weighted by inverse exposure probabilities that are made to sum to one.
         `horvitz_thompson`: they are divided by the number of units; unbiased, with a much larger spread.
         `unweighted`: plain means, biased where units with many ties differ from those with few.
+    units : str
+        `comparable`: a contrast is about the units that can have both of its conditions. `all`: every condition's mean
+        is over all units that have it (Horvitz-Thompson: a sum over the number of all units), so units without
+        neighbours count in d10 and d00 although they can never be exposed.
     exposure : str
         A unit is exposed by `any_treated_neighbour`, or by a share of treated neighbours of at least `threshold`
         (`share_treated`; weights of the edges count in it).
@@ -61,6 +67,7 @@ class NetworkEffectsParams(CommonParams):
     """
 
     normalise: Literal["hajek", "horvitz_thompson", "unweighted"] = "hajek"
+    units: Literal["comparable", "all"] = "comparable"
     exposure: Literal["any_treated_neighbour", "share_treated"] = "any_treated_neighbour"
     threshold: float = 0.5
     probability: float | None = None
@@ -92,7 +99,8 @@ def run(study: Study, params: NetworkEffectsParams, context: Context) -> EffectE
     -------
     EffectEstimate or Refusal
         Effects direct, indirect, total and overall. Tables `exposure` (per unit: condition, its probability and weight,
-        neighbours, treated neighbours), `conditions` (units and probabilities of each), `condition_means`, `balance`.
+        neighbours, treated neighbours), `conditions` (units and probabilities of each), `condition_means`,
+        `contrasts` (every pair of conditions that can be told), `balance`.
         Refused: `bad_edges`, `uneven_weights`, `unknown_nodes`, `duplicated_units`, `mixed_clusters`,
         `disconnected_network`, `empty_exposure`, `bad_propensity`, `network_too_dense`, `resampled_network`.
 
@@ -105,8 +113,8 @@ def run(study: Study, params: NetworkEffectsParams, context: Context) -> EffectE
     -----
     Condition d_ab: own treatment a, exposed b. With p_i(k) the probability of condition k under the design, the Hajek
     mean is sum I_i(k) y_i / p_i(k) over sum I_i(k) / p_i(k). Units that can never have a compared condition (isolates)
-    are left out of that contrast and counted. The variance is Aronow & Samii's conservative one, with residuals in
-    place of outcomes for Hajek; under the saturation design it is the cluster-robust one.
+    are left out of that contrast and counted, unless `units` is `all`. The variance is Aronow & Samii's conservative
+    one, with residuals in place of outcomes for Hajek; under the saturation design it is the cluster-robust one.
 
     References
     ----------
@@ -123,19 +131,21 @@ def run(study: Study, params: NetworkEffectsParams, context: Context) -> EffectE
     if isinstance(found, Refusal):
         return found
     exposed, assignment, notices = found
+    if params.probability is not None:
+        notices = [*notices, *unused_propensity(study, "stated", "no parameter probability, which was taken for it")]
     chosen = _choose(exposed, params)
     if isinstance(chosen, Refusal):
         return chosen
-    effects, means, compared, more = _effects(study, params, exposed, chosen)
+    effects, found_tables, compared, more = _effects(study, params, exposed, chosen)
     balance = balance_table(study)
     diagnostics = _diagnostics(study, exposed, assignment, chosen, compared, balance)
     left_out = len(study) - compared.units
     tables = {"exposure": _unit_table(study, exposed), "conditions": _condition_table(exposed),
-              "condition_means": means, "balance": balance}  # fmt: skip
+              **found_tables, "balance": balance}  # fmt: skip
     how = "Aronow-Samii conservative variance" if exposed.reach is not None else "cluster-robust variance of the design"
     return SPEC.estimate(
         study, effects, inference=f"{how}, {assignment.words}", diagnostics=diagnostics, tables=tables,
-        notices=[*notices, *_bias(params), *more], used=compared.units,
+        notices=[*notices, *_isolates(params, exposed), *_bias(params), *more], used=compared.units,
         dropped={"cannot have every compared exposure": left_out} if left_out else None,
     )  # fmt: skip
 
@@ -169,20 +179,34 @@ def _expose(study: Study, params: NetworkEffectsParams) -> tuple[Exposed, Assign
     assignment = assignment_of(treated, cluster, params.probability, known, name)
     threshold = params.threshold if params.exposure == "share_treated" else None
     exposed = exposed_by_ties(ties, treated, assignment, threshold)
-    alone = int((exposed.neighbours == 0).sum())
-    if alone:
-        notices.append(f"{alone} units have no neighbour and can never be exposed")
     return exposed, assignment, [*notices, *assignment.notices]
 
 
-def _able(exposed: Exposed, pair: tuple[int | None, int]) -> np.ndarray:
-    """Return which units the design lets have both conditions, shape (n,)."""
-    return np.asarray(np.all(exposed.probability[:, [end for end in pair if end is not None]] > 0, axis=1))
+def _isolates(params: NetworkEffectsParams, exposed: Exposed) -> list[str]:
+    """Return the notice of what becomes of units without neighbours."""
+    alone = int((exposed.neighbours == 0).sum()) if exposed.reach is not None else 0
+    if not alone:
+        return []
+    words = f"{alone} units have no neighbour and can never be exposed"
+    if params.units == "all":
+        words += (
+            "; they count in the means of d10 and d00 and in the number of units, so contrasts with d11 or d01 compare "
+            "different sets of units"
+        )
+    return [words]
 
 
-def _obstacle(exposed: Exposed, pair: tuple[int | None, int]) -> str | None:
+def _able(exposed: Exposed, pair: tuple[int | None, int], units: str = "comparable") -> np.ndarray:
+    """Return which units the design lets have both conditions, or all where each has its own units, shape (n,)."""
+    possible = exposed.probability[:, [end for end in pair if end is not None]] > 0
+    if units == "all":
+        return np.full(len(possible), bool(possible.any(axis=0).all()))
+    return np.asarray(np.all(possible, axis=1))
+
+
+def _obstacle(exposed: Exposed, pair: tuple[int | None, int], units: str) -> str | None:
     """Return why two conditions cannot be compared, or None."""
-    able = _able(exposed, pair)
+    able = _able(exposed, pair, units)
     for end in pair:
         if end is None:
             continue
@@ -191,7 +215,8 @@ def _obstacle(exposed: Exposed, pair: tuple[int | None, int]) -> str | None:
             return f"by design no unit can be {name}"
         count = int((able & (exposed.condition == end)).sum())
         if count < _FEWEST:
-            return f"{'only one' if count else 'no'} unit that can have both conditions is {name}"
+            who = "unit that can have both conditions" if units == "comparable" else "unit"
+            return f"{'only one' if count else 'no'} {who} is {name}"
     return None
 
 
@@ -200,9 +225,9 @@ def _choose(exposed: Exposed, params: NetworkEffectsParams) -> dict[str, tuple[i
     pairs = dict(_COMPARED)
     if not (exposed.probability[:, 2] > 0).any():  # treated units always have treated neighbours, by design
         pairs[Estimand.DIRECT] = _AMONG_EXPOSED
-    obstacles = {name: _obstacle(exposed, pair) for name, pair in pairs.items()}
+    obstacles = {name: _obstacle(exposed, pair, params.units) for name, pair in pairs.items()}
     answered = [name for name, obstacle in obstacles.items() if obstacle is None]
-    default = next((name for name, pair in pairs.items() if _able(exposed, pair).any()), Estimand.DIRECT)
+    default = next((name for name, pair in pairs.items() if _able(exposed, pair, params.units).any()), Estimand.DIRECT)
     asked = SPEC.estimand(params) if params.estimand else str(default)
     why = obstacles[asked]
     if why is None and not params.estimand and not {Estimand.INDIRECT, Estimand.TOTAL} & set(answered):
@@ -220,15 +245,24 @@ def _choose(exposed: Exposed, params: NetworkEffectsParams) -> dict[str, tuple[i
 
 def _effects(
     study: Study, params: NetworkEffectsParams, exposed: Exposed, chosen: dict[str, tuple[int | None, int]]
-) -> tuple[list[Effect], pd.DataFrame, Contrast, list[str]]:
+) -> tuple[list[Effect], dict[str, pd.DataFrame], Contrast, list[str]]:
     """Estimate every contrast and condition mean; the headline's own contrast comes back as well."""
     rows: list[tuple[str, tuple[int | None, int], dict[str, Any]]] = [(name, pair, {}) for name, pair in chosen.items()]
-    if chosen.get(Estimand.DIRECT, _AMONG_EXPOSED) != _AMONG_EXPOSED and _obstacle(exposed, _AMONG_EXPOSED) is None:
+    if chosen.get(Estimand.DIRECT, _AMONG_EXPOSED) != _AMONG_EXPOSED and (
+        _obstacle(exposed, _AMONG_EXPOSED, params.units) is None
+    ):
         rows.append((Estimand.DIRECT.value, _AMONG_EXPOSED, {"exposure": "d11 - d01"}))
     outcome, condition = study.column(Role.OUTCOME), exposed.condition
     codes = [code for code in range(4) if (condition == code).any()]
-    pairs: list[tuple[int | None, int | None]] = [*(pair for _, pair, _ in rows), *((code, None) for code in codes)]
-    found = [contrast(outcome, condition, exposed.probability, *pair, params.normalise) for pair in pairs]
+    known = [pair for _, pair, _ in rows]
+    told = [pair for pair in _PAIRS if pair in known or _obstacle(exposed, pair, params.units) is None]
+    pairs: list[tuple[int | None, int | None]] = [
+        *known, *((code, None) for code in codes), *(pair for pair in told if pair not in known),
+    ]  # fmt: skip
+    found = [
+        contrast(outcome, condition, exposed.probability, *pair, params.normalise, everybody=params.units == "all")
+        for pair in pairs
+    ]
     errors = _std_errors(exposed, found)
     effects = [
         wald(
@@ -240,20 +274,48 @@ def _effects(
     means = pd.DataFrame(
         {
             "condition": [CONDITIONS[code] for code in codes],
-            "mean": [item.estimate for item in found[len(rows) :]],
-            "std_error": errors[len(rows) :],
+            "mean": [item.estimate for item in found[len(rows) : len(rows) + len(codes)]],
+            "std_error": errors[len(rows) : len(rows) + len(codes)],
             "units": [int((condition == code).sum()) for code in codes],
         }
     )
-    return effects, means, found[0], _unsaid(exposed, chosen, errors[0])
+    place = {pair: found_at for found_at, pair in reversed(list(enumerate(pairs)))}
+    parts = [(pair, found[place[pair]], errors[place[pair]]) for pair in told]
+    tables = {"condition_means": means, "contrasts": _contrast_table(parts, exposed.df, params.level)}
+    return effects, tables, found[0], _unsaid(params, exposed, chosen, errors[0])
 
 
-def _unsaid(exposed: Exposed, chosen: dict[str, tuple[int | None, int]], error: float) -> list[str]:
+def _contrast_table(
+    parts: list[tuple[tuple[int, int], Contrast, float]], df: float | None, level: float
+) -> pd.DataFrame:
+    """Return every difference of two conditions with its interval."""
+    rows = []
+    for pair, item, error in parts:
+        names = [CONDITIONS[end] for end in pair]
+        effect = wald(item.estimate, error, estimand="", contrast=" - ".join(names), level=level, df=df)
+        interval = effect.interval
+        rows.append(
+            {
+                "compared": names[0],
+                "reference": names[1],
+                "estimate": effect.estimate,
+                "std_error": effect.std_error,
+                "low": interval.low if interval else None,
+                "high": interval.high if interval else None,
+                "units": item.units,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _unsaid(
+    params: NetworkEffectsParams, exposed: Exposed, chosen: dict[str, tuple[int | None, int]], error: float
+) -> list[str]:
     """Return notices of what cannot be told, and why."""
     notices = [
         f"the {name} effect cannot be told: {why}"
         for name, pair in _COMPARED.items()
-        if name not in chosen and (why := _obstacle(exposed, pair)) is not None
+        if name not in chosen and (why := _obstacle(exposed, pair, params.units)) is not None
     ]
     if chosen.get(Estimand.DIRECT) == _AMONG_EXPOSED:
         notices.append("by design no treated unit is unexposed, so the direct effect compares exposed units")
@@ -290,7 +352,8 @@ def _diagnostics(
     balance: pd.DataFrame,
 ) -> list[Diagnostic]:  # fmt: skip
     ends = [end for end in next(iter(chosen.values())) if end is not None]
-    possible = exposed.probability[found.included][:, ends]
+    able = _able(exposed, next(iter(chosen.values())))
+    possible = exposed.probability[able if able.any() else exposed.own > 0][:, ends]
     weights = [1 / exposed.own[found.included & (exposed.condition == end)] for end in ends]
     largest = max(float(weight.max() / weight.mean()) for weight in weights)
     smallest, reach = float(possible.min()), exposed.reach
@@ -302,10 +365,10 @@ def _diagnostics(
         p, words = design_p(reach, study.column(Role.TREATMENT), known=assignment.known)
         tested = SPEC.judge(study, "design_p", p, words)
     names = " and ".join(CONDITIONS[end] for end in ends)
-    share = found.units / len(study)
+    share = float(able.mean())
     return [
         SPEC.judge(study, "exposure_probability", smallest, f"of {names}, {smallest:.3g} at least"),
-        SPEC.judge(study, "exposure_share", share, f"{found.units} of {len(study)} units can have {names}"),
+        SPEC.judge(study, "exposure_share", share, f"{int(able.sum())} of {len(study)} units can have {names}"),
         SPEC.judge(study, "weight_range", largest, "largest weight over the mean weight of its condition"),
         tested,
         SPEC.judge(study, "raw_smd", raw, worst),
@@ -372,7 +435,7 @@ SPEC = EstimatorSpec(
         "Ugander, Karrer, Backstrom & Kleinberg 2013, doi:10.1145/2487575.2487695",
     ),
     diagnostics=("exposure_probability", "exposure_share", "weight_range", "design_p", "raw_smd"),
-    tables=("exposure", "conditions", "condition_means", "balance"),
+    tables=("exposure", "conditions", "condition_means", "contrasts", "balance"),
     side_tables=("edges",),
     one_of=(("edges",), ("cluster",)),
     truths=("network_trial", "network_of_clusters", "null_network"),

@@ -18,7 +18,7 @@ from cqox_assets.numerics.matched_sets import (
     weighted_changes,
 )
 from cqox_assets.numerics.panel import PanelError
-from cqox_assets.numerics.panel_effects import band_table
+from cqox_assets.numerics.panel_effects import band_table, covariance_table
 from cqox_assets.numerics.sample import TooFewRowsError
 from cqox_assets.numerics.set_effects import SetInference, balance_of_sets, set_sizes, sets_table
 from cqox_assets.numerics.set_refinement import (
@@ -124,7 +124,8 @@ def run(study: Study, params: PanelMatchingParams, context: Context) -> EffectEs
     -------
     EffectEstimate or Refusal
         The average over leads, then one effect per lead. Tables: `event_study` (leads and, before treatment,
-        placebo leads, with a band that covers all rows), `matched_sets` (controls of each treated observation),
+        placebo leads, with a band that covers all rows), its covariance,
+        `matched_sets` (controls of each treated observation),
         `set_sizes`, `balance` (per covariate and lag, before and after). Refused if no treated observation has a
         control with its history.
 
@@ -285,12 +286,13 @@ def _report(
         effects = [replace(effects[1], at={"lead": leads[0]} if len(leads) > 1 else {}), *effects[2:]]
     placebo, seen = weighted_changes(history, sets, range(-plan.lag, -1), cluster, held=inference.held)
     before = [lead for lead, found in zip(range(-plan.lag, -1), seen, strict=True) if found]
-    events = _events(inference, parts, leads, placebo, before)
+    events, covariance = _events(inference, parts, leads, placebo, before)
     matched = sets_table(history, sets)
     outcome = SPEC.estimate(
         _sample(study, sets), effects, inference=inference.words(history),
         diagnostics=_diagnostics(study, history, sets, balance, placebo),
-        tables={"event_study": events, "matched_sets": matched, "set_sizes": set_sizes(matched), "balance": balance},
+        tables={"event_study": events, "event_study_covariance": covariance, "matched_sets": matched,
+                "set_sizes": set_sizes(matched), "balance": balance},
         notices=[*plan.notices, _refinement_words(plan, params)], dropped=history.panel.dropped,
     )  # fmt: skip
     # Clusters without a matched observation are resampled, too, so all of them count.
@@ -309,14 +311,16 @@ def _refinement_words(plan: _Plan, params: PanelMatchingParams) -> str:
 
 def _events(
     inference: SetInference, parts: Contributions, leads: list[int], placebo: Contributions, before: list[int]
-) -> pd.DataFrame:
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     both = Contributions(
         np.column_stack([placebo.numerator, parts.numerator]), np.column_stack([placebo.denominator, parts.denominator])
     )
     effects = inference.effects(both, [{"lead": lead} for lead in (*before, *leads)])
     params = inference.params
     quantile = simultaneous_quantile(both.influence(), params.level, params.draws, params.seed)
-    return band_table(list(zip(map(float, (*before, *leads)), effects, strict=True)), quantile)
+    times = [float(lead) for lead in (*before, *leads)]
+    table = band_table(list(zip(times, effects, strict=True)), quantile)
+    return table, covariance_table(times, inference.covariance(both))
 
 
 def _sample(study: Study, sets: MatchedSets) -> Study:
@@ -389,7 +393,7 @@ SPEC = EstimatorSpec(
         "Abadie & Imbens 2008, doi:10.3982/ECTA6474",
     ),
     diagnostics=("pretrend_p", "matched_share", "adjusted_smd", "treated_clusters"),
-    tables=("event_study", "matched_sets", "set_sizes", "balance"),
+    tables=("event_study", "event_study_covariance", "matched_sets", "set_sizes", "balance"),
     truths=("returning_treatment", "staggered_panel", "clustered_panel", "weighted_panel", "null_returning"),
     breaks=("diverging_trends", "all_at_once"),
     oracle=("panel_matching",),

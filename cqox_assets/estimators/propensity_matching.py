@@ -344,9 +344,14 @@ SPEC = EstimatorSpec(
     ),
     params=PropensityMatchingParams,
     question="How do the treated compare with the untreated who were as likely to be treated?",
-    formula=r"\hat\tau_{ATT} = \frac{1}{n_1} \sum_{d_i = 1}"
-    r" \Bigl(y_i - \frac{1}{|M_i|} \sum_{j \in M_i} y_j\Bigr),"
-    r"\qquad M_i = \{j : d_j = 0,\ |\ell_j - \ell_i|\ \text{smallest}\}",
+    formula=r"\begin{aligned}"
+    r"\hat\tau_{\mathrm{ATT}} &= \frac{1}{n_1} \sum_{d_i = 1} \Bigl(y_i - \sum_{j \in M_i} k_{ij} y_j\Bigr),"
+    r"\qquad \hat\tau_{\mathrm{ATC}} = \frac{1}{n_0} \sum_{d_i = 0} \Bigl(\sum_{j \in M_i} k_{ij} y_j - y_i\Bigr),"
+    r"\qquad \hat\tau_{\mathrm{ATE}} = \frac{n_1 \hat\tau_{\mathrm{ATT}} + n_0 \hat\tau_{\mathrm{ATC}}}{n} \\"
+    r"M_i &= \{j : d_j \ne d_i,\ |\ell_j - \ell_i| \ \text{smallest}\},\ k_{ij} = \tfrac{1}{|M_i|}; \qquad"
+    r" \text{kernel: } k_{ij} \propto K\bigl(\tfrac{\ell_j - \ell_i}{h}\bigr); \qquad"
+    r" \text{bias\_adjustment: } y_j + \hat m(x_i) - \hat m(x_j) \ \text{for}\ y_j"
+    r"\end{aligned}",
     reading="Read balance first: adjusted_smd below 0.1 for every covariate, matched_share near one. Units without a "
     "match are left out, so the effect is that of the matched. One neighbour is simple and noisy; matching on "
     "several covariates at once (mahalanobis) needs bias_adjustment.",

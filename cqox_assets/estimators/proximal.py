@@ -71,8 +71,8 @@ def run(study: Study, params: ProximalParams, context: Context) -> EffectEstimat
     EffectEstimate or Refusal
         With tables `completeness` (canonical correlations of the proxies), `proxies` (role and name), `comparison`
         (least squares without and with proxies beside the proximal estimate) and `bridge` (coefficients). Refused:
-        `too_few_proxies`, `irrelevant_proxy`, `no_treatment_bridge`, `collinear_treatment`, `too_few_rows`,
-        `treatment_kind`.
+        `too_few_proxies`, `proxies_coincide`, `irrelevant_proxy`, `no_treatment_bridge`, `collinear_treatment`,
+        `too_few_rows`, `treatment_kind`.
 
     Raises
     ------

@@ -41,8 +41,9 @@ class RegressionAdjustmentParams(CommonParams):
     se : str
         `auto` is the effect's own influence function: residuals as in HC2 (CR1 when a cluster is mapped) and, because
         another sample would have other covariates, those of the target. `HC0_superpopulation` adds the variance of
-        the covariate means to HC0; the others take the covariates of this sample as fixed, and are too small for the
-        effect in the population where the effect varies with them.
+        the covariate means of all units to HC0 (for the ATT as well, where the default takes those of the treated);
+        the others take the covariates of this sample as fixed, and are too small for the effect in the population where
+        the effect varies with them.
     interval_form : str
         `normal`, or `t` with n - k (clusters - 1 for CR) degrees of freedom; `auto` is t for CR, normal otherwise.
     """
@@ -152,9 +153,9 @@ def _variance(
         return _population_variance(fit, position, cluster, centred, target)
     if kind == _SUPERPOPULATION:
         slopes = _effect_slopes(fit, centred.shape[1])
-        moved = centred @ slopes
-        share = target / target.sum()
-        # With the target's own weights: equals d'Sd/n for unweighted data and all units as target.
+        # d'Sd/n of all units, whatever the target: the formula's S is the covariance of X, not of a part of it.
+        share = fit.weights / fit.weights.sum()
+        moved = centred @ slopes - float(share @ (centred @ slopes))
         extra = float(share @ moved**2) * float(share @ share)
         return float(fit.covariance("HC0")[position, position]) + extra, kind, []
     try:
@@ -236,7 +237,8 @@ SPEC = EstimatorSpec(
     ),
     params=RegressionAdjustmentParams,
     question="What is the average effect when each arm has its own regression on the covariates?",
-    formula=r"y_i = \alpha + \tau d_i + (x_i - \bar x)'\beta + d_i (x_i - \bar x)'\gamma + u_i",
+    formula=r"y_i = \alpha + \tau d_i + (x_i - \bar x)'\beta + d_i (x_i - \bar x)'\gamma + u_i, \qquad"
+    r" \bar x \text{ over all units } (\mathrm{ATE}) \text{ or the treated } (\mathrm{ATT})",
     reading="In a trial it is never less precise than the difference in means in large samples, whatever the "
     "outcome's true form. Without randomisation it rests on the straight line of each arm: look at specification_p, "
     "and at raw_smd for how far the lines must be extended. Its interval is for the population that the rows were "

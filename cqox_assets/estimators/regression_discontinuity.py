@@ -1,5 +1,6 @@
 """Regression discontinuity: the jump of the outcome where a running variable crosses the cutoff of the treatment."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -19,7 +20,15 @@ from cqox_assets.numerics.discontinuity import (
     estimate_jumps,
 )
 from cqox_assets.numerics.inference import wald
-from cqox_assets.numerics.local_polynomial import FewNearCutoffError, Residuals, Side, fit_local
+from cqox_assets.numerics.local_polynomial import (
+    FewNearCutoffError,
+    Residuals,
+    Side,
+    fit_local,
+    noise,
+    powers_of,
+    spread,
+)
 from cqox_assets.numerics.sample import check_clusters
 from cqox_assets.result import Effect, EffectEstimate, Estimand, Refusal
 from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
@@ -161,6 +170,11 @@ def run(study: Study, params: DiscontinuityParams, context: Context) -> EffectEs
             "missing_cutoff", "no cutoff of the running variable is known",
             "state it in study.yaml: cutoff: <number>, or give the parameter cutoff",
         )  # fmt: skip
+    if len(study) and np.ptp(study.column(Role.OUTCOME)) == 0:
+        return SPEC.refuse(
+            "constant_outcome", f"outcome '{study.name(Role.OUTCOME)}' is the same in every row",
+            "map an outcome that varies",
+        )  # fmt: skip
     if not study.has(Role.TREATMENT):
         study = _with_side(study, cutoff)
     design = _design(study, params, cutoff, cluster)
@@ -184,10 +198,11 @@ def run(study: Study, params: DiscontinuityParams, context: Context) -> EffectEs
         diagnostics=_diagnostics(study, jump, first, density, covariates), notices=[*notices, *more],
         tables={
             "jumps": _jump_table(rows, first, params.level),
-            "bandwidth": pd.DataFrame({"side": ["left", "right"], "h": h, "b": b, "rows": list(jump.rows)}),
+            "bandwidth": pd.DataFrame({"side": ["left", "right"], "cutoff": cutoff, "h": h, "b": b,
+                                       "rows": list(jump.rows)}),
             "covariate_jumps": covariates,
             "density": _density_table(density),
-            "curve": _curve(design.sides(y), cutoff, h, params),
+            "curve": _curve(design.sides(y), cutoff, h, params, recipe.noise),
         },
     )  # fmt: skip
 
@@ -382,13 +397,18 @@ def _jump_table(rows: dict[str, Effect], first: Jump | None, level: float) -> pd
 
 
 def _density_table(density: DensityTest | str) -> pd.DataFrame:
-    names = ["statistic", "p_value", "left", "right", "h_left", "h_right"]
+    names = ["statistic", "p_value", "left", "right", "h_left", "h_right", "left_error", "right_error"]
     rows = [] if isinstance(density, str) else [[getattr(density, name) for name in names]]
     return pd.DataFrame(rows, columns=names, dtype=float)
 
 
-def _curve(sides: tuple[Side, Side], cutoff: float, h: float, params: DiscontinuityParams) -> pd.DataFrame:
-    """Return binned means of the outcome within three bandwidths, with the local polynomial where it applies."""
+def _curve(
+    sides: tuple[Side, Side], cutoff: float, h: float, params: DiscontinuityParams, how: Residuals
+) -> pd.DataFrame:
+    """Return binned means within three bandwidths with their errors, and the local polynomial with its own.
+
+    The polynomial's error is pointwise and without its bias, as that of the conventional jump.
+    """
     parts = []
     for name, side in zip(("left", "right"), sides, strict=True):
         near = np.abs(side.x) <= 3 * h
@@ -396,16 +416,21 @@ def _curve(sides: tuple[Side, Side], cutoff: float, h: float, params: Discontinu
         place = np.floor(x / (h / 10))
         bins = np.cumsum(np.append(False, place[1:] != place[:-1]))
         count = np.bincount(bins)
-        middle = np.bincount(bins, weights=x) / count
+        middle, mean = np.bincount(bins, weights=x) / count, np.bincount(bins, weights=y) / count
+        scatter = np.bincount(bins, weights=(y - mean[bins]) ** 2)
         fit = fit_local(side, h, params.order, params.kernel)
+        powers = powers_of(middle, params.order)
+        scores = (fit.design * fit.weights[:, None]) @ fit.bread @ powers.T * noise(side, fit, how)[:, :1]
         parts.append(
             pd.DataFrame(
                 {
                     "side": name,
                     "running": cutoff + middle,
                     "rows": count,
-                    "mean": np.bincount(bins, weights=y) / count,
-                    "fit": np.polyval(fit.coef[::-1, 0], middle),
+                    "mean": mean,
+                    "mean_error": np.where(count > 1, np.sqrt(scatter / np.maximum(count - 1, 1) / count), np.nan),
+                    "fit": powers @ fit.coef[:, 0],
+                    "fit_error": [math.sqrt(spread(side, fit.rows, psi, params.order + 1)) for psi in scores.T],
                     "inside": np.abs(middle) <= h,
                 }
             )

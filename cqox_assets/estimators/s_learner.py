@@ -75,7 +75,7 @@ SPEC = EstimatorSpec(
     name="s_learner",
     title="S-learner",
     family="heterogeneity",
-    estimands=(Estimand.ATE,),
+    estimands=(Estimand.ATE, Estimand.CATE),
     run=run,
     requires=frozenset({Role.OUTCOME, Role.TREATMENT, Role.COVARIATES}),
     accepts=frozenset({Role.WEIGHT, Role.CLUSTER, Role.UNIT}),
@@ -111,4 +111,5 @@ SPEC = EstimatorSpec(
         roles={"outcome": "y_factual", "treatment": "treatment", "covariates": [f"x{j}" for j in range(1, 26)]},
     ),
     coverage_rows=4000,
+    headline_of="aipw",
 )

@@ -221,8 +221,11 @@ SPEC = EstimatorSpec(
     ),
     params=StratificationParams,
     question="What is the average effect when units are compared only within groups of similar propensity?",
-    formula=r"\hat\tau = \sum_{k=1}^{K} \frac{n_k}{n} (\bar y_{1k} - \bar y_{0k}),\qquad"
-    r" \hat V = \sum_k \Bigl(\frac{n_k}{n}\Bigr)^2 \Bigl(\frac{s_{1k}^2}{n_{1k}} + \frac{s_{0k}^2}{n_{0k}}\Bigr)",
+    formula=r"\begin{aligned}"
+    r"\hat\tau &= \sum_{k=1}^{K} s_k (\bar y_{1k} - \bar y_{0k}),\qquad"
+    r" \hat V = \sum_k s_k^2 \Bigl(\frac{\hat\sigma_{1k}^2}{n_{1k}} + \frac{\hat\sigma_{0k}^2}{n_{0k}}\Bigr) \\"
+    r"s_k &= \frac{n_k}{n} \ (\mathrm{ATE}), \qquad \frac{n_{1k}}{n_1} \ (\mathrm{ATT})"
+    r"\end{aligned}",
     reading="The table of strata shows where the effect comes from and is easy to explain. Five strata leave about a "
     "tenth of the confounding behind; adjusted_smd says how much of it is to be seen. Where it matters, use more "
     "strata, or an estimator that models the outcome as well.",

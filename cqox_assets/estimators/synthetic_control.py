@@ -7,13 +7,22 @@ import numpy as np
 import pandas as pd
 
 from cqox_assets.errors import CatalogError, CqoxError
+from cqox_assets.measures import Diagnostic
 from cqox_assets.numerics.inference import wald
 from cqox_assets.numerics.panel import Panel, PanelError, complete_units, without_always_treated
 from cqox_assets.numerics.panel_timing import read_panel
-from cqox_assets.numerics.simplex import drawn_donors, nested_importance, simplex_weights, synthetic_did
+from cqox_assets.numerics.simplex import (
+    drawn_donors,
+    movable_weight,
+    nested_importance,
+    simplex_weights,
+    synthetic_did,
+)
 from cqox_assets.result import EffectEstimate, Estimand, Refusal
 from cqox_assets.spec import CommonParams, Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study, TreatmentKind
+
+_PERFECT = 1e-9  # misfit, in standard deviations of the outcomes, that is only rounding
 
 
 @dataclass(frozen=True)
@@ -71,10 +80,11 @@ class _Fit:
     effect: float
     before: float
     after: float
+    root: np.ndarray | None = None
 
-    @property
-    def ratio(self) -> float:
-        return self.after / max(self.before, 1e-12 * max(self.after, 1e-300))
+    def ratio(self, perfect: float) -> float:
+        """Return the RMSPE after over that before; NaN where the fit before leaves no more than `perfect`."""
+        return self.after / self.before if self.before > perfect else np.nan
 
 
 def run(study: Study, params: SyntheticControlParams, context: Context) -> EffectEstimate | Refusal:
@@ -92,7 +102,8 @@ def run(study: Study, params: SyntheticControlParams, context: Context) -> Effec
     EffectEstimate or Refusal
         Mean gap after treatment. The standard error is the spread of the effects found for the donors, the p-value
         the rank of the treated unit's ratio of root mean squared errors after and before. Tables: `gaps`,
-        `donor_weights`, `placebos`. Refused if several units or none are treated, or fewer than two donors are there.
+        `donor_weights`, `placebos`, `placebo_gaps`. Refused if several units or none are treated, or fewer than two
+        donors are there.
 
     Notes
     -----
@@ -122,25 +133,43 @@ def run(study: Study, params: SyntheticControlParams, context: Context) -> Effec
     notices = list(panel.notices)
     if len(chosen) < len(donors):
         notices.append(f"{len(chosen)} of {len(donors)} donors were drawn to play the treated unit (placebos)")
-    ratios = np.array([item.ratio for item in placebos])
-    p_value = float((1 + (ratios >= own.ratio * (1 - 1e-9)).sum()) / (1 + len(ratios)))
+    perfect = _PERFECT * float(outcome[:, :before].std())
+    ratio, ratios = own.ratio(perfect), np.array([item.ratio(perfect) for item in placebos])
+    p_value = None
+    if np.isfinite(ratio):  # a placebo that fits without error before treatment counts as more extreme
+        p_value = float((1 + (~(ratios < ratio * (1 - 1e-9))).sum()) / (1 + len(ratios)))
+    else:
+        notices.append(
+            "the donors reproduce the treated unit before treatment without error, so the ratio of misfit "
+            "after and before, and its p-value, are not defined"
+        )
+    if before == 1:
+        notices.append(
+            "there is one period before treatment: that donors resemble the unit in one number says "
+            "little about how they would have moved"
+        )
     spread = float(np.std([item.effect for item in placebos], ddof=0))
     contrast = f"{panel.labels[treated]} - synthetic {panel.labels[treated]}"
     effect = wald(own.effect, spread, estimand=Estimand.ATT, contrast=contrast, level=params.level)
-    effect = replace(effect, p_value=p_value, p_source="placebo rank of the RMSPE ratio", at={})
+    source = "" if p_value is None else "placebo rank of the RMSPE ratio"
+    effect = replace(effect, p_value=p_value, p_source=source, at={})
     typical = float(np.median([item.before for item in placebos]))
     relative = own.before / typical if typical > 0 else None
     return SPEC.estimate(
         Study(frame=pd.DataFrame(index=range(len(panel.outcome))), roles={}, dropped=study.dropped), [effect],
-        inference=f"standard error from {len(placebos)} placebo effects on donors, p-value from their rank",
+        inference=f"standard error from {len(placebos)} placebo effects on donors, "
+        f"{'no p-value' if p_value is None else 'p-value from their rank'}",
         diagnostics=[
             SPEC.judge(study, "relative_pre_fit", relative, f"RMSPE before treatment {own.before:.4g}"),
+            _uniqueness(study, own, predictors[:, treated], pool, before),
         ],
         tables={
             "gaps": pd.DataFrame({"time": panel.periods, "observed": outcome[treated],
-                                  "synthetic": outcome[treated] - own.gap, "gap": own.gap}),
+                                  "synthetic": outcome[treated] - own.gap, "gap": own.gap,
+                                  "after": np.arange(len(panel.periods)) >= before}),
             "donor_weights": pd.DataFrame({"unit": panel.labels[donors].astype(str), "weight": own.weights}),
-            "placebos": _placebos(panel, [treated, *donors[chosen]], [own, *placebos]),
+            "placebos": _placebos(panel, [treated, *donors[chosen]], [own, *placebos], perfect),
+            "placebo_gaps": _placebo_gaps(panel, [treated, *donors[chosen]], [own, *placebos]),
         },
         notices=notices, dropped=panel.dropped,
     )  # fmt: skip
@@ -228,7 +257,7 @@ class _Pool:
         root = np.sqrt(self._importance(target, own, barred))
         weights = simplex_weights(own * root, self.predictors * root[:, None], barred=barred)
         gap = target - self._synthetic(weights)
-        return _Fit(weights, gap, float(gap[before:].mean()), _rms(gap[:before]), _rms(gap[before:]))
+        return _Fit(weights, gap, float(gap[before:].mean()), _rms(gap[:before]), _rms(gap[before:]), root)
 
     def _importance(self, target: np.ndarray, own: np.ndarray, barred: int | None) -> np.ndarray:
         params = self.params
@@ -253,8 +282,20 @@ def _rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(values**2)))
 
 
-def _placebos(panel: Panel, units: list[int], fits: list[_Fit]) -> pd.DataFrame:
-    """Return one row per unit, the treated one first: effect, RMSPE before and after, and their ratio."""
+def _uniqueness(study: Study, own: _Fit, target: np.ndarray, pool: "_Pool", before: int) -> Diagnostic:
+    """Judge whether other donor weights fit the treated unit as well."""
+    if own.root is None:
+        return SPEC.judge(study, "movable_weight", None, "the ridge of synthetic_did makes its weights unique")
+    share = movable_weight(target * own.root, pool.predictors * own.root[:, None], own.weights)
+    detail = f"{len(own.weights)} donors for {before} periods before treatment; {share:.0%} of the weights can move"
+    return SPEC.judge(study, "movable_weight", share, detail)
+
+
+def _placebos(panel: Panel, units: list[int], fits: list[_Fit], perfect: float) -> pd.DataFrame:
+    """Return one row per unit, the treated one first: effect, RMSPE before and after, and their ratio.
+
+    The ratio is missing where the fit before treatment is without error.
+    """
     return pd.DataFrame(
         {
             "unit": panel.labels[units].astype(str),
@@ -262,7 +303,20 @@ def _placebos(panel: Panel, units: list[int], fits: list[_Fit]) -> pd.DataFrame:
             "effect": [item.effect for item in fits],
             "pre_rmspe": [item.before for item in fits],
             "post_rmspe": [item.after for item in fits],
-            "ratio": [item.ratio for item in fits],
+            "ratio": [item.ratio(perfect) for item in fits],
+        }
+    )
+
+
+def _placebo_gaps(panel: Panel, units: list[int], fits: list[_Fit]) -> pd.DataFrame:
+    """Return one row per unit and period, the treated unit first: the gap to the unit's own synthetic control."""
+    periods = len(panel.periods)
+    return pd.DataFrame(
+        {
+            "unit": np.repeat(panel.labels[units].astype(str), periods),
+            "treated": np.arange(len(units) * periods) < periods,
+            "time": np.tile(panel.periods, len(units)),
+            "gap": np.concatenate([item.gap for item in fits]),
         }
     )
 
@@ -291,8 +345,8 @@ SPEC = EstimatorSpec(
         "Abadie, Diamond & Hainmueller 2010, doi:10.1198/jasa.2009.ap08746",
         "Arkhangelsky et al. 2021, doi:10.1257/aer.20190159",
     ),
-    diagnostics=("relative_pre_fit",),
-    tables=("gaps", "donor_weights", "placebos"),
+    diagnostics=("relative_pre_fit", "movable_weight"),
+    tables=("gaps", "donor_weights", "placebos", "placebo_gaps"),
     truths=("one_treated_unit", "null_unit"),
     breaks=("outlying_unit",),
     oracle=("synthetic_control", "synthetic_did"),

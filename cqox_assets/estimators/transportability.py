@@ -188,7 +188,7 @@ def _balance(study: Study, data: Populations, weights: Weighting | None) -> pd.D
     def gap(weight: np.ndarray) -> np.ndarray:
         found = np.abs(np.average(data.x, axis=0, weights=weight) - wanted)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(spread > 0, found / spread, np.where(found > 1e-12, np.inf, 0.0))
+            return np.where(spread > 0, found / spread, np.where(found > 1e-12 * np.abs(wanted), np.inf, 0.0))
 
     before = gap(inside)
     return pd.DataFrame(
@@ -316,9 +316,14 @@ SPEC = EstimatorSpec(
     applicable=_applicable,
     params=TransportabilityParams,
     question="What would the treatment do, on average, in a population other than the one that was studied?",
-    formula=r"\hat\mu_a = \frac{1}{|T|}\sum_{i \in T} \hat m_a(x_i) + "
+    formula=r"\begin{aligned}"
+    r"\hat\mu_a &= \frac{1}{|T|}\sum_{i \in T} \hat m_a(x_i) + "
     r"\frac{\sum_{S_i = 1, D_i = a} w_i (y_i - \hat m_a(x_i))}{\sum_{S_i = 1, D_i = a} w_i}, \qquad "
-    r"w = \frac{1 - \hat p(x)}{\hat p(x)\, \hat P(D = a)}",
+    r"\hat\tau = \hat\mu_1 - \hat\mu_0 \\"
+    r"w &= \frac{1 - \hat p(x)}{\hat p(x)\, \hat P(D = a)} \ (\text{transport}, T = \{S = 0\}), \qquad "
+    r"\frac{1}{\hat p(x)\, \hat P(D = a)} \ (\text{generalize}, T = \text{all}) \\"
+    r"&\text{gformula: the first term alone}; \qquad \text{ipsw: } \hat m_a = 0"
+    r"\end{aligned}",
     reading="The effect in the target population if the mapped covariates hold everything that changes the effect and "
     "differs between the populations. Do not trust it when few target units have a studied unit like them: overlap, "
     "effective sample size and the largest weight say so, and the g-formula then extrapolates.",

@@ -1,8 +1,12 @@
 """X-learner: imputed effects of each arm, regressed on covariates and mixed by the propensity."""
 
+from dataclasses import dataclass
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 
+from cqox_assets.errors import CatalogError
 from cqox_assets.nuisance.learners import (
     LearnerParams,
     Predicted,
@@ -21,17 +25,32 @@ from cqox_assets.result import EffectEstimate, Estimand, Refusal
 from cqox_assets.spec import Context, EstimatorSpec, Example
 from cqox_assets.study import Role, Study
 
+
+@dataclass(frozen=True)
+class XLearnerParams(LearnerParams):
+    """Parameters of the X-learner.
+
+    Parameters
+    ----------
+    propensity : str
+        That mixes the two arms' effects: `auto` is estimated (logit where models are fitted to all rows), `known` is
+        the column of role `propensity`.
+    """
+
+    propensity: Literal["auto", "known"] = "auto"
+
+
 _OFFERED = ("ols", "random_forest", "boosting", "spline", "stack")
 
 
-def run(study: Study, params: LearnerParams, context: Context) -> EffectEstimate | Refusal:
+def run(study: Study, params: XLearnerParams, context: Context) -> EffectEstimate | Refusal:
     """Predict unit effects from imputed effects of both arms.
 
     Parameters
     ----------
     study : Study
-        Outcome, two arms, covariates; optional weight and cluster.
-    params : LearnerParams
+        Outcome, two arms, covariates; optional weight, cluster and propensity.
+    params : XLearnerParams
     context : Context
 
     Returns
@@ -54,19 +73,45 @@ def run(study: Study, params: LearnerParams, context: Context) -> EffectEstimate
     have seen the predicted unit's outcome; nesting the folds cost ten times as much and predicted no better.
     """
     check_learner(params, _OFFERED)
+    if params.propensity == "known":
+        refusal = _refuse_propensity(study, params)
+        if refusal is not None:
+            return refusal
     held = nuisances(study, params, context)
     found = predict_by_engine(SPEC, study, params, lambda: _predict(study, params, context, held))
     return report(SPEC, study, params, held, found)
 
 
-def _predict(study: Study, params: LearnerParams, context: Context, held: pd.DataFrame) -> Predicted:
+def _refuse_propensity(study: Study, params: XLearnerParams) -> Refusal | None:
+    if params.engine != "own":
+        raise CatalogError("parameter 'propensity' is known, but the engine econml estimates its own; choose auto")
+    if not study.has(Role.PROPENSITY):
+        return SPEC.refuse(
+            "missing_role",
+            "no column plays the role 'propensity', which propensity: known needs",
+            "map it in study.yaml: roles: {propensity: <column>}, or use propensity: auto",
+        )
+    known = study.column(Role.PROPENSITY)
+    outside = int((~((known > 0) & (known < 1))).sum())
+    if outside:
+        return SPEC.refuse(
+            "bad_propensity",
+            f"column '{study.name(Role.PROPENSITY)}' has {outside} values that are not strictly between 0 and 1",
+            "correct the column, or estimate the propensity with propensity: auto",
+        )
+    return None
+
+
+def _predict(study: Study, params: XLearnerParams, context: Context, held: pd.DataFrame) -> Predicted:
     data = Data.of(study)
     one, zero = data.d == 1, data.d == 0
     if not params.cross_fit:
         m0, m1 = (fit_in_sample(data, data.x, data.y, arm, [data.x], params)[0] for arm in (zero, one))
         tau1 = fit_in_sample(data, data.x, data.y - m0, one, [data.x], params)[0]
         tau0 = fit_in_sample(data, data.x, m1 - data.y, zero, [data.x], params)[0]
-        e = fit_logit(with_constant(data.x), data.d, data.weight).probability
+        e = _known(study, params)
+        if e is None:
+            e = fit_logit(with_constant(data.x), data.d, data.weight).probability
         # With least squares imputation changes nothing: the mean effect and its influence are the T-learner's.
         influence = parametric(study, "ols_per_arm").influence if params.chosen == "ols" else None
         return Predicted(e * tau0 + (1 - e) * tau1, influence)
@@ -74,18 +119,23 @@ def _predict(study: Study, params: LearnerParams, context: Context, held: pd.Dat
     m0, m1 = outcomes(data, folded, params, held)
     imputed = np.where(one, data.y - m0, m1 - data.y)
     tau0, tau1 = (folded.mean(imputed, arm, params.chosen, params.learner_params) for arm in (zero, one))
-    e = held["propensity"].to_numpy()
+    known = _known(study, params)
+    e = held["propensity"].to_numpy() if known is None else known
     return Predicted(e * tau0 + (1 - e) * tau1)
+
+
+def _known(study: Study, params: XLearnerParams) -> np.ndarray | None:
+    return study.column(Role.PROPENSITY) if params.propensity == "known" else None
 
 
 SPEC = EstimatorSpec(
     name="x_learner",
     title="X-learner",
     family="heterogeneity",
-    estimands=(Estimand.ATE,),
+    estimands=(Estimand.ATE, Estimand.CATE),
     run=run,
     requires=frozenset({Role.OUTCOME, Role.TREATMENT, Role.COVARIATES}),
-    accepts=frozenset({Role.WEIGHT, Role.CLUSTER, Role.UNIT}),
+    accepts=frozenset({Role.WEIGHT, Role.CLUSTER, Role.UNIT, Role.PROPENSITY}),
     aliases=("X-learner",),
     invariances=("row_order", "affine_outcome"),
     assumptions=("unconfoundedness", "positivity", "consistency", "no_interference"),
@@ -100,7 +150,7 @@ SPEC = EstimatorSpec(
         "learns the effect itself and suits arms of unequal size" if study.has(Role.COVARIATES) else "needs covariates",
         0.6,
     ),
-    params=LearnerParams,
+    params=XLearnerParams,
     shares_nuisance=True,
     question="How much does the effect differ between units, if arms differ in size?",
     formula=(
@@ -119,4 +169,5 @@ SPEC = EstimatorSpec(
         roles={"outcome": "y_factual", "treatment": "treatment", "covariates": [f"x{j}" for j in range(1, 26)]},
     ),
     coverage_rows=4000,
+    headline_of="aipw",
 )

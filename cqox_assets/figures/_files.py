@@ -1,17 +1,27 @@
-"""From a drawing to files: PNG at 300 dpi, SVG with the letters as shapes, and the frame that was drawn."""
+"""From a drawing to files: PNG at 300 dpi, SVG with the letters as shapes, Parquet of what was drawn, GIF and HTML."""
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cqox_assets.errors import CatalogError
+from cqox_assets.figures import _pages as pages
 from cqox_assets.figures import _theme as theme
-from cqox_assets.spec import Drawing
+from cqox_assets.spec import FRAMES, Drawing
 
 DPI = 300
+PRINTED = ("png", "svg", "parquet")
 SCREEN_WIDTH = 520
+GIF_SIZE = (8.0, 6.0)  # inches at 100 dpi: 800 x 600
+MILLISECONDS = 200
+
+
+def kinds(drawing: Drawing) -> tuple[str, ...]:
+    """Return the kinds of file that a drawing has."""
+    more = ("html", "gif") if drawing.frames is not None else ("html",) if drawing.page else ()
+    return (*PRINTED, *more)
 
 
 def render(drawing: Drawing, kind: str) -> bytes:
@@ -20,10 +30,16 @@ def render(drawing: Drawing, kind: str) -> bytes:
     Parameters
     ----------
     kind : str
-        `png` or `svg`. The same drawing gives the same bytes.
+        One of `kinds(drawing)`. The same drawing gives the same bytes.
     """
     import matplotlib as mpl
 
+    if kind == "html":
+        return (drawing.page or pages.player(stills(drawing), drawing.caption)).encode()
+    if kind == "parquet":
+        return _table(drawing)
+    if kind == "gif":
+        return animation(stills(drawing))
     buffer = io.BytesIO()
     with theme.LOCK, mpl.rc_context({"svg.fonttype": "path", "svg.hashsalt": "cqox"}):
         theme.settle(drawing.figure)
@@ -32,6 +48,61 @@ def render(drawing: Drawing, kind: str) -> bytes:
         else:
             drawing.figure.savefig(buffer, format=kind, metadata={"Date": None})
     return _screen_sized(buffer.getvalue()) if kind == "svg" else buffer.getvalue()
+
+
+def _table(drawing: Drawing) -> bytes:
+    buffer = io.BytesIO()
+    drawing.data.to_parquet(buffer, index=False)
+    return buffer.getvalue()
+
+
+def moving_files(drawing: Drawing) -> dict[str, bytes]:
+    """Return the files of a drawing that turns or moves, by what follows its name.
+
+    `.html`, and for frames `.gif` and every single frame as `_frames/01.png`; each frame is drawn once.
+    """
+    if drawing.frames is None:
+        return {".html": render(drawing, "html")}
+    frames = stills(drawing)
+    page = drawing.page or pages.player(frames, drawing.caption)
+    single = {f"_frames/{place:02d}.png": frame for place, frame in enumerate(frames, start=1)}
+    return {".html": page.encode(), ".gif": animation(frames), **single}
+
+
+def stills(drawing: Drawing) -> list[bytes]:
+    """Return every frame as a PNG of 800 x 600.
+
+    Raises
+    ------
+    CatalogError
+        If the drawing has no frames.
+    """
+    if drawing.frames is None:
+        raise CatalogError("the drawing has no frames")
+    found = []
+    for place in range(FRAMES):
+        with theme.LOCK:
+            figure, buffer = drawing.frames(place), io.BytesIO()
+            figure.set_size_inches(*GIF_SIZE)
+            theme.settle(figure)
+            theme.set_fonts(figure)  # one figure that changes is laid out once, but its words change
+            figure.savefig(buffer, format="png", dpi=100, pil_kwargs={"compress_level": 6})
+        found.append(buffer.getvalue())
+    return found
+
+
+def animation(frames: Sequence[bytes]) -> bytes:
+    """Return frames as an endless GIF, five of them per second, with one palette so that no colour flickers."""
+    from PIL import Image
+
+    pictures = [Image.open(io.BytesIO(frame)).convert("RGB") for frame in frames]
+    last = pictures[-1].quantize(128, dither=Image.Dither.NONE)  # the last frame shows everything
+    drawn = [picture.quantize(palette=last, dither=Image.Dither.NONE) for picture in pictures]
+    moving = io.BytesIO()
+    drawn[0].save(
+        moving, format="GIF", save_all=True, append_images=drawn[1:], duration=MILLISECONDS, loop=0, optimize=False
+    )
+    return moving.getvalue()
 
 
 def _screen_sized(svg: bytes) -> bytes:
@@ -44,16 +115,16 @@ def _screen_sized(svg: bytes) -> bytes:
 
 
 def save(drawing: Drawing, folder: Path, name: str) -> Mapping[str, Any]:
-    """Write `<name>.png` and `<name>.svg` into a folder.
+    """Write every kind of file of a drawing into a folder.
 
     Returns
     -------
     mapping
-        `png` and `svg` (paths), `caption`, `alt`, `rows`, and `data`: the frame that was drawn.
+        The path of each kind, `caption`, `alt`, `rows`, and `data`: the frame that was drawn.
     """
     folder.mkdir(parents=True, exist_ok=True)
     paths = {}
-    for kind in ("png", "svg"):
+    for kind in kinds(drawing):
         path = folder / f"{name}.{kind}"
         part = path.with_suffix(f".{kind}.part")
         part.write_bytes(render(drawing, kind))

@@ -3,7 +3,7 @@
 import importlib.util
 import threading
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,8 @@ REFERENCE = "#7b8794"
 # Okabe & Ito's palette without black and yellow, darkened where needed for thin lines on white.
 ARMS = ("#0072B2", "#D55E00", "#009E73", "#AA4499", "#B8860B", "#2F9BD0", "#8C510A", "#332288")
 LIMIT = "#B22222"
+SURE, UNSURE, WRONG = "#00735c", "#946200", "#B22222"  # passed, warned, failed: told apart by their marks as well
+DIVERGING, SEQUENTIAL = "RdBu_r", "cividis"
 LOCK = threading.RLock()  # matplotlib's font objects and settings are shared by all threads
 
 
@@ -43,15 +45,30 @@ def panels(
     ratios : sequence of float, optional
         Relative heights of the axes; equal by default.
     """
+    figure, rows = grid(count, 1, (width, height), heights=ratios)
+    return figure, [row[0] for row in rows]
+
+
+def grid(
+    rows: int,
+    columns: int,
+    size: tuple[float, float],
+    heights: Sequence[float] | None = None,
+    widths: Sequence[float] | None = None,
+) -> "tuple[Figure, list[list[Axes]]]":
+    """Return a figure of rows x columns axes; `size` in inches, relative heights and widths equal by default."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     with LOCK:
-        figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
+        layout = ConstrainedLayoutEngine(w_pad=0.07, h_pad=0.05)
+        figure = Figure(figsize=size, layout=layout, facecolor="white")
         FigureCanvasAgg(figure)
-        grid = figure.subplots(count, 1, squeeze=False, gridspec_kw={"height_ratios": list(ratios or [1.0] * count)})
-        axes = [grid[row][0] for row in range(count)]
-        for axis in axes:
+        shares = {"height_ratios": list(heights or [1.0] * rows), "width_ratios": list(widths or [1.0] * columns)}
+        made = figure.subplots(rows, columns, squeeze=False, gridspec_kw=shares)
+        axes = [list(row) for row in made]
+        for axis in (axis for row in axes for axis in row):
             _dress(axis)
     return figure, axes
 
@@ -59,6 +76,37 @@ def panels(
 def title(figure: "Figure", text: str) -> None:
     """Put the figure's title flush left."""
     figure.suptitle(text, x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK)
+
+
+def numbers(axis: "Axes", which: str = "xy", nbins: int = 6) -> None:
+    """Write plain numbers with thousands set apart on the axes named, at few enough places to stay apart."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    for name in which:
+        part = axis.xaxis if name == "x" else axis.yaxis
+        part.set_major_locator(MaxNLocator(nbins=nbins if name == "x" else 6))
+        part.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.5g}"))
+
+
+def whole(axis: "Axes") -> None:
+    """Put the places of the horizontal axis at whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+
+
+def times(axis: "Axes", values: "Iterable[float]") -> None:
+    """Write plain numbers on both axes; periods that are whole numbers have places at whole numbers."""
+    numbers(axis)
+    if all(float(value).is_integer() for value in values):
+        whole(axis)
+
+
+def sides(axis: "Axes") -> None:
+    """Give an axis of two scales its left line and horizontal guides."""
+    axis.spines["left"].set_visible(True)
+    axis.spines["left"].set_color(QUIET)
+    axis.grid(axis="y", color=GRID, linewidth=0.8)
 
 
 def settle(figure: "Figure") -> None:
@@ -101,7 +149,7 @@ def font_families() -> list[str]:
 def shorten(text: str, cells: int = 34) -> str:
     """Return the text cut to a width in half-width cells, with an ellipsis; Japanese characters take two."""
     text = " ".join(str(text).split())
-    if sum(_cells(mark) for mark in text) <= cells:
+    if width(text) <= cells:
         return text
     kept, used = "", 1
     for mark in text:
@@ -110,6 +158,11 @@ def shorten(text: str, cells: int = 34) -> str:
             break
         kept += mark
     return f"{kept.rstrip()}…"
+
+
+def width(text: str) -> int:
+    """Return the width of a text in half-width cells."""
+    return sum(_cells(mark) for mark in text)
 
 
 def _cells(mark: str) -> int:

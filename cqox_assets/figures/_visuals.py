@@ -96,3 +96,31 @@ def names(axis: "Axes", labels: Sequence[str], places: Sequence[float], size: fl
     """Write labels beside the lines of a dot plot and leave half a line free above and below."""
     axis.set_yticks(list(places), [theme.shorten(label, cells) for label in labels], fontsize=size)
     axis.tick_params(axis="y", length=0)
+
+
+def event_path(axis: "Axes", rows: pd.DataFrame, colour: str) -> None:
+    """Draw effects by event time: `event_time`, `estimate`, `low`, `high`, and the band where it is known."""
+    from cqox_assets.figures._marks import reach
+
+    theme.sides(axis)
+    times, point = rows["event_time"].to_numpy(dtype=float), rows["estimate"].to_numpy(dtype=float)
+    known = [name for name in ("low", "high", "band_low", "band_high") if name in rows]
+    bottom, top = reach(point, rows[known].to_numpy(), [0.0])
+    if {"band_low", "band_high"} <= set(rows):
+        low, high = (rows[name].to_numpy(dtype=float) for name in ("band_low", "band_high"))
+        wide = np.isfinite(low) & np.isfinite(high)
+        ends = np.clip(low[wide], bottom, top), np.clip(high[wide], bottom, top)
+        axis.bar(times[wide], ends[1] - ends[0], bottom=ends[0], width=0.3, color=colour, alpha=0.22, zorder=1.5)
+    low, high = (
+        np.clip(rows[name].fillna(rows["estimate"]).to_numpy(dtype=float), bottom, top) for name in ("low", "high")
+    )
+    axis.vlines(times, low, high, color=colour, linewidth=1.8, zorder=2)
+    before = times < 0
+    axis.scatter(times[~before], point[~before], s=34, color=colour, zorder=4)
+    axis.scatter(times[before], point[before], s=34, facecolor="white", edgecolor=colour, linewidth=1.4, zorder=4)
+    axis.axhline(0, color=theme.INK, linewidth=1)
+    axis.axvline(-0.5, color=theme.INK, linewidth=1, linestyle=(0, (4, 3)))
+    axis.set_ylim(bottom, top)
+    axis.set_xlim(min(times.min(), 0) - 0.6, max(times.max(), 0) + 0.6)
+    theme.numbers(axis)
+    theme.whole(axis)

@@ -1,17 +1,18 @@
 """One asset per figure of the catalogue, one op per family."""
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import dagster as dg
 
 from cqox_assets.alerts import write_alert
 from cqox_assets.assets import stage
-from cqox_assets.catalog import load_estimators, load_figures, load_sensitivities
+from cqox_assets.catalog import load_estimators, load_sensitivities, study_figures
+from cqox_assets.errors import NotDrawnError
 from cqox_assets.partitions import Partition
-from cqox_assets.results import Results
-from cqox_assets.spec import FigureSpec, Inputs
+from cqox_assets.results import FINDINGS, Results
+from cqox_assets.spec import Drawing, FigureSpec, Inputs
 from cqox_assets.stored import FigureRecord
 from cqox_resources.reports import ReportStore
 from cqox_resources.settings import Settings
@@ -22,14 +23,27 @@ DEPS = [
     dg.AssetDep(["nuisance", "nuisance_models"]),
     *(dg.AssetDep(["estimates", name]) for name in load_estimators()),
     *(dg.AssetDep(["sensitivity", name]) for name in load_sensitivities()),
+    *(dg.AssetDep(["synthesis", name]) for name in FINDINGS),
 ]
+_MOVING = ("html", "gif")
+Drawer = Callable[[FigureSpec, Inputs, ReportStore, Partition], FigureRecord]
 
 
-def family_assets(family: str, specs: list[FigureSpec]) -> dg.AssetsDefinition:
-    """Wrap the figures of one family as one op whose figures can be drawn alone."""
-    shared = stage("figures", kinds={"python", "matplotlib"})
+def family_assets(group: str, family: str, specs: list[FigureSpec], drawer: Drawer) -> dg.AssetsDefinition:
+    """Wrap the figures of one family as one op whose figures can be drawn alone.
+
+    Parameters
+    ----------
+    group : str
+        `figures`, or `moving_figures` for what turns or moves; first part of the keys.
+    family : str
+    specs : list of FigureSpec
+    drawer : callable
+        Draws one figure and puts its files into the report store.
+    """
+    shared = stage(group, kinds={"python", "matplotlib"})
     per_figure = {name: shared[name] for name in ("group_name", "owners", "freshness_policy", "kinds", "tags")}
-    keys = {spec.name: dg.AssetKey(["figures", spec.name]) for spec in specs}
+    keys = {spec.name: dg.AssetKey([group, spec.name]) for spec in specs}
     outs = {
         spec.name: dg.AssetOut(
             key=keys[spec.name],
@@ -43,7 +57,7 @@ def family_assets(family: str, specs: list[FigureSpec]) -> dg.AssetsDefinition:
     }
 
     @dg.multi_asset(
-        name=f"figures_{family}",
+        name=f"{group}_{family}",
         outs=outs,
         deps=DEPS,
         can_subset=True,
@@ -62,7 +76,9 @@ def family_assets(family: str, specs: list[FigureSpec]) -> dg.AssetsDefinition:
         inputs, reports = present.inputs(), ReportStore(settings.reports, settings.reports_url)
         for spec in specs:
             if keys[spec.name] in context.selected_asset_keys:
-                record = draw(spec, inputs, reports, partition)
+                if group == "figures" and spec.name not in present.moving:  # those of an earlier study
+                    reports.remove(f"{partition.path}/figures", spec.name, _MOVING)
+                record = drawer(spec, inputs, reports, partition)
                 if record.status == "failed":
                     write_alert(settings, "bug", partition.key, context.run_id, f"{spec.name}: {record.reason}")
                 yield _result(keys[spec.name], record, present.fingerprint, reports, partition)
@@ -71,21 +87,50 @@ def family_assets(family: str, specs: list[FigureSpec]) -> dg.AssetsDefinition:
 
 
 def draw(spec: FigureSpec, inputs: Inputs, reports: ReportStore, partition: Partition) -> FigureRecord:
-    """Draw one figure and put its files into the report store; unmet needs give a record with the reason."""
-    from cqox_assets.figures._files import render
+    """Draw the printed form of a figure and store its files; without needs, the record says why."""
+    from cqox_assets.figures._files import PRINTED, render
 
-    reason = spec.unmet(inputs)
-    folder = f"{partition.path}/figures"
-    if reason is not None:
-        reports.remove(folder, spec.name)
-        return FigureRecord(spec.name, spec.title, spec.question, "not_drawn", reason)
-    try:
-        drawing = spec.draw(inputs, spec.forms[0])
-        files = {kind: f"figures/{spec.name}.{kind}" for kind in ("png", "svg")}
-        for kind in files:
+    def _stored(folder: str) -> tuple[Drawing, dict[str, str]]:
+        drawing = spec.made(inputs)
+        for kind in PRINTED:
             reports.write(f"{folder}/{spec.name}.{kind}", render(drawing, kind))
+        return drawing, {kind: f"figures/{spec.name}.{kind}" for kind in PRINTED}
+
+    return _recorded(spec, reports, f"{partition.path}/figures", _stored)
+
+
+def draw_moving(spec: FigureSpec, inputs: Inputs, reports: ReportStore, partition: Partition) -> FigureRecord:
+    """Draw the forms of a figure that turn or move and store page, animation and single frames."""
+    from cqox_assets.figures._files import moving_files
+
+    def _stored(folder: str) -> tuple[Drawing, dict[str, str]]:
+        files: dict[str, str] = {}
+        for form in spec.moving:
+            drawing = spec.made(inputs, form)
+            for ending, content in moving_files(drawing).items():
+                reports.write(f"{folder}/{spec.name}{ending}", content)
+                if ending.startswith("."):
+                    files[ending[1:]] = f"figures/{spec.name}{ending}"
+        return drawing, files
+
+    return _recorded(spec, reports, f"{partition.path}/figures", _stored, tuple(_MOVING))
+
+
+def _recorded(
+    spec: FigureSpec,
+    reports: ReportStore,
+    folder: str,
+    stored: Callable[[str], tuple[Drawing, dict[str, str]]],
+    kinds: tuple[str, ...] = ("png", "svg", "parquet", *_MOVING),
+) -> FigureRecord:
+    """Return what was drawn and stored, or why not; then nothing that was drawn before is left to be shown."""
+    try:
+        drawing, files = stored(folder)
+    except NotDrawnError as error:
+        reports.remove(folder, spec.name, kinds)
+        return FigureRecord(spec.name, spec.title, spec.question, "not_drawn", error.message)
     except Exception as error:  # one figure that cannot be drawn must not take the card with it
-        reports.remove(folder, spec.name)
+        reports.remove(folder, spec.name, kinds)
         said = f"{type(error).__name__}: {error}"
         return FigureRecord(spec.name, spec.title, spec.question, "failed", said, alt=traceback.format_exc())
     return FigureRecord(
@@ -103,11 +148,12 @@ def _result(
     }
     if record.status == "drawn":
         links = {kind: reports.url(f"{partition.path}/{file}") for kind, file in record.files.items()}
+        shown = links.get("svg") or links.get("gif")
+        page = f"[Open the page]({links['html']})" if "html" in links else ""
         metadata |= {
-            "figure": dg.MetadataValue.md(f"![{_inline(record.alt)}]({links['svg']})"),
+            "figure": dg.MetadataValue.md(f"![{_inline(record.alt)}]({shown})" if shown else page),
             "caption": dg.MetadataValue.md(_inline(record.caption)),
-            "png": dg.MetadataValue.url(links["png"]),
-            "svg": dg.MetadataValue.url(links["svg"]),
+            **{kind: dg.MetadataValue.url(link) for kind, link in links.items()},
         }
     else:
         metadata["reason"] = record.reason
@@ -126,11 +172,17 @@ def _inline(text: str) -> str:
     return "".join(" " if mark in "[]\n`<>" else mark for mark in text)
 
 
-def _families() -> dict[str, list[FigureSpec]]:
+def _families(specs: Iterable[FigureSpec]) -> list[tuple[str, list[FigureSpec]]]:
     found: dict[str, list[FigureSpec]] = {}
-    for spec in load_figures().values():
+    for spec in specs:
         found.setdefault(spec.family, []).append(spec)
-    return found
+    return sorted(found.items())
 
 
-ASSETS = [family_assets(family, specs) for family, specs in sorted(_families().items())]
+ASSETS = [
+    *(family_assets("figures", family, specs, draw) for family, specs in _families(study_figures().values())),
+    *(
+        family_assets("moving_figures", family, specs, draw_moving)
+        for family, specs in _families(spec for spec in study_figures().values() if spec.moving)
+    ),
+]

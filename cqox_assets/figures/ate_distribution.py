@@ -6,11 +6,13 @@ from typing import Any
 
 import pandas as pd
 
+from cqox_assets.figures import _bootstrap as bootstrap
 from cqox_assets.figures import _theme as theme
 from cqox_assets.figures import _visuals as visuals
-from cqox_assets.result import Effect, EffectEstimate
+from cqox_assets.figures import _words as words
+from cqox_assets.result import EffectEstimate
 from cqox_assets.spec import Drawing, FigureSpec, Inputs
-from cqox_assets.study import Role, Study
+from cqox_assets.study import Study
 from cqox_assets.wording import short_unit, span, with_unit
 
 _LINE = 0.27  # inches per row
@@ -30,7 +32,7 @@ def rows_of(study: Study, answered: Mapping[str, EffectEstimate]) -> pd.DataFram
             found.append(
                 {
                     "estimator": name, "estimand": str(effect.estimand), "contrast": effect.contrast,
-                    "arm": _arm(study, effect), "scale": effect.scale, "estimate": effect.estimate,
+                    "arm": words.arm_of(study, effect), "scale": effect.scale, "estimate": effect.estimate,
                     "low": low, "high": high,
                     "level": math.nan if effect.interval is None else effect.interval.level, "null": effect.null,
                 }
@@ -43,19 +45,17 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     rows = rows_of(inputs.study, inputs.answered())
     scales = list(dict.fromkeys(rows["scale"]))
     lines = [_lines(rows[rows["scale"] == scale]) for scale in scales]
-    height = 0.9 + sum(_LINE * (len(part) + 1) + 0.45 for part in lines)
-    figure, axes = theme.panels(len(scales), 7.2, max(height, 2.2), [len(part) + 2 for part in lines])
+    draws = bootstrap.draws_of(inputs)
+    height = 0.9 + sum(_LINE * (len(part) + 1) + 0.45 for part in lines) + (1.9 if draws is not None else 0.0)
+    ratios = [len(part) + 2 for part in lines] + ([1.6 / _LINE] if draws is not None else [])
+    figure, axes = theme.panels(len(ratios), 7.2, max(height, 2.2), ratios)
     theme.title(figure, "Effect by estimator")
-    for axis, scale, part in zip(axes, scales, lines, strict=True):
+    for axis, scale, part in zip(axes, scales, lines, strict=False):
         _panel(axis, inputs.study, scale, rows[rows["scale"] == scale], part)
     caption = _caption(inputs.study, rows)
+    if draws is not None:
+        caption += bootstrap.histogram(axes[-1], inputs.study, *draws)
     return Drawing(figure, rows, caption, f"Dot plot of {len(rows)} estimates with intervals. {caption}")
-
-
-def _arm(study: Study, effect: Effect) -> str:
-    if "arm" in effect.at:
-        return str(effect.at["arm"])
-    return study.arms[1] if len(study.arms) > 1 else ""
 
 
 def _lines(rows: pd.DataFrame) -> list[tuple[str, int | None]]:
@@ -88,14 +88,7 @@ def _panel(axis: Any, study: Study, scale: str, rows: pd.DataFrame, lines: list[
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
             )  # fmt: skip
     axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
-    axis.set_xlabel(_axis_words(study, scale))
-
-
-def _axis_words(study: Study, scale: str) -> str:
-    outcome = study.label(study.name(Role.OUTCOME)) if len(study.names(Role.OUTCOME)) == 1 else "outcome"
-    unit = study.declaration.unit_of_outcome
-    words = "effect on" if scale == "difference" else f"{scale.replace('_', ' ')} of"
-    return f"{words} {theme.shorten(outcome, 40)}" + (f" ({unit})" if unit and scale == "difference" else "")
+    axis.set_xlabel(words.effect(study, scale))
 
 
 def _caption(study: Study, rows: pd.DataFrame) -> str:
@@ -122,6 +115,6 @@ SPEC = FigureSpec(
     question="What do all estimators say, and do those that answer the same question agree?",
     draw=draw,
     needs=("estimates",),
-    family="effects",
+    family="diagnostics",
     reference="Lewis & Clarke 2001, doi:10.1136/bmj.322.7300.1479",
 )

@@ -9,9 +9,10 @@ from cqox_assets.errors import ContractError
 from cqox_assets.figures import _theme as theme
 from cqox_assets.figures import _visuals as visuals
 from cqox_assets.measures import MEASURES
+from cqox_assets.numerics.linear import fit_linear, with_constant
 from cqox_assets.result import EffectEstimate
 from cqox_assets.spec import Drawing, FigureSpec, Inputs
-from cqox_assets.study import Study
+from cqox_assets.study import Role, Study
 
 _MOST = 40  # covariates that a page can carry legibly
 
@@ -23,7 +24,14 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     rows, total = _worst(table.assign(arm=table["arm"] if "arm" in table else _arm(study)))
     arms = list(dict.fromkeys(rows["arm"]))
     counts = [int((rows["arm"] == arm).sum()) for arm in arms]
-    figure, axes = theme.panels(len(arms), 7.2, 1.25 + sum(0.2 * n + 0.55 for n in counts), [n + 2 for n in counts])
+    ranked = importance(study)
+    rows["importance"] = rows["covariate"].map(ranked).astype(float)
+    known = bool(rows["importance"].notna().any())
+    figure, grid = theme.grid(
+        len(arms), 2 if known else 1, (8.4 if known else 7.2, 1.25 + sum(0.2 * n + 0.55 for n in counts)),
+        [n + 2 for n in counts], [3, 1] if known else None,
+    )  # fmt: skip
+    axes = [line[0] for line in grid]
     theme.title(figure, "Covariate balance before and after adjustment")
     limit = study.thresholds.get("adjusted_smd", MEASURES["adjusted_smd"].limit)
     finite = rows[["before", "after"]].to_numpy(dtype=float)
@@ -32,9 +40,12 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     right = max(2.5 * limit, min(largest, max(1.0, 3 * usual)))
     for axis, arm in zip(axes, arms, strict=True):
         _panel(axis, study, rows[rows["arm"] == arm].iloc[::-1], arm, limit, right * 1.04)
+    for line, arm in zip(grid, arms, strict=True):
+        if known:
+            _importance(line[1], rows[rows["arm"] == arm].iloc[::-1], float(rows["importance"].max()))
     axes[-1].set_xlabel("absolute standardised mean difference (pooled SD)")
     _legend(figure, theme.arm_colour(study.arms, arms[0]), source.estimator)
-    caption = _caption(rows, total, limit, source.estimator)
+    caption = _caption(rows, total, limit, source.estimator) + (_ranking(rows) if known else "")
     return Drawing(figure, rows, caption, f"Dot plot of {len(rows)} covariates. {caption}")
 
 
@@ -75,6 +86,41 @@ def _panel(axis: Any, study: Study, rows: pd.DataFrame, arm: str, limit: float, 
     axis.set_ylim(-0.7, len(rows) - 0.3)
     if len(study.arms) > 2:
         axis.set_title(theme.shorten(f"{arm} against {study.arms[0]}", 70), loc="right", fontsize=9, color=theme.INK)
+
+
+def importance(study: Study) -> dict[str, float]:
+    """Return by label how much of an imbalance of one SD each covariate turns into bias, in SD of the outcome.
+
+    That is the size of its standardised coefficient in the regression of the outcome on treatment and covariates.
+    """
+    names, y = study.names(Role.COVARIATES), study.matrix(Role.OUTCOME)
+    if not names or y.shape[1] != 1 or len(y) < len(names) + 5 or not study.has(Role.TREATMENT):
+        return {}
+    x, treatment = study.matrix(), study.matrix(Role.TREATMENT)
+    known = np.isfinite(y[:, 0]) & np.isfinite(treatment).all(axis=1) & np.isfinite(x).all(axis=1)
+    spread = float(y[known].std()) if known.any() else 0.0
+    if not spread > 0:
+        return {}
+    fit = fit_linear(with_constant(x[known], treatment[known]), y[known, 0])
+    size = {int(place): float(value) for place, value in zip(fit.kept, fit.coef, strict=True)}
+    scale = x[known].std(axis=0)
+    return {study.label(name): abs(size.get(k + 1, 0.0)) * float(scale[k]) / spread for k, name in enumerate(names)}
+
+
+def _importance(axis: Any, rows: pd.DataFrame, most: float) -> None:
+    axis.barh(range(len(rows)), rows["importance"].fillna(0.0), height=0.55, color=theme.QUIET, alpha=0.55)
+    axis.set_ylim(-0.7, len(rows) - 0.3)
+    axis.set_yticks([])
+    axis.set_xlim(0, 1.05 * max(most, 1e-12))
+    theme.numbers(axis, "x", 3)
+    axis.set_xlabel("matters for the outcome\n(SD per SD)")
+
+
+def _ranking(rows: pd.DataFrame) -> str:
+    first = rows.iloc[int(rows["importance"].fillna(-1.0).to_numpy().argmax())]
+    return (
+        f" Most important for the outcome: {first['covariate']}, whose difference is {first['after']:.2f} afterwards."
+    )
 
 
 def _legend(figure: Any, colour: str, estimator: str) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cqox_assets.diagnostics.overlap import overlap_share
+from cqox_assets.diagnostics.overlap import best_trim, overlap_share
 from cqox_assets.errors import ContractError
 from cqox_assets.figures import _theme as theme
 from cqox_assets.figures import _visuals as visuals
@@ -14,6 +14,7 @@ from cqox_assets.spec import Drawing, FigureSpec, Inputs
 from cqox_assets.study import Role, Study
 
 _BINS = 40
+_FEW = 0.01  # share of clipped propensities beyond which their bound decides the best trimming
 _MOST = 8  # contrasts that a page can carry legibly
 
 
@@ -31,9 +32,15 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
         low, high = common_support(propensity, treated)
         frame = bins_of(arm, propensity, treated)
         share = overlap_share(propensity, treated)
+        bounded = nuisance.clipped > _FEW * len(inputs.study)
+        trim = 0.0 if bounded else best_trim(propensity)
         _panel(axis, inputs.study, arm, frame, (low, high), share)
-        frames.append(frame.assign(support_low=low, support_high=high, overlap=share))
-        words.append(f"{arm} against {inputs.study.arms[0]}: {share:.0%} of the units lie in the common support")
+        _trimming(axis, trim)
+        frames.append(frame.assign(support_low=low, support_high=high, overlap=share, trim=trim))
+        words.append(
+            f"{arm} against {inputs.study.arms[0]}: {share:.0%} of the units lie in the common support, "
+            f"{'trimming cannot be judged where propensities were clipped' if bounded else advice(propensity, trim)}"
+        )
     axes[-1].set_xlabel("estimated propensity: probability of the compared arm given the covariates")
     left_out = f" {len(parts) - _MOST} more contrasts are not shown." if len(parts) > _MOST else ""
     clipped = f" {nuisance.clipped} propensities were clipped." if nuisance.clipped else ""
@@ -44,6 +51,19 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
         caption,
         f"Mirrored histograms of the propensity by arm. {caption}",
     )
+
+
+def advice(propensity: np.ndarray, trim: float) -> str:
+    """Say whether the average effect would be estimated more precisely without units of extreme propensity."""
+    if trim == 0:
+        return "no trimming is needed"
+    lost = float(np.mean((propensity < trim) | (propensity > 1 - trim)))
+    return f"trim: {trim:.2f} would leave out {lost:.1%} of the units and is the most precise (dotted lines)"
+
+
+def _trimming(axis: Any, trim: float) -> None:
+    for at in (trim, 1 - trim) if trim > 0 else ():
+        axis.axvline(at, color=theme.LIMIT, linewidth=1, linestyle=(0, (1, 2)), zorder=4)
 
 
 def common_support(propensity: np.ndarray, treated: np.ndarray) -> tuple[float, float]:
@@ -98,7 +118,7 @@ def _panel(axis: Any, study: Study, arm: str, frame: pd.DataFrame, support: tupl
 SPEC = FigureSpec(
     name="propensity_overlap",
     title="Propensity overlap",
-    question="Does every unit have comparable units in the other arm?",
+    question="Does every unit have comparable units in the other arm, and should some be left out?",
     draw=draw,
     needs=("nuisance",),
     family="diagnostics",

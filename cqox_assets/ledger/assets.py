@@ -28,22 +28,25 @@ HISTORY_KEY = dg.AssetKey(["ledger", "effect_history"])
         )
     ],
     partitions_def=DOMAIN_PARTITIONS,
-    description="Every effect of a domain over its periods; only equal outcome, treatment and estimand are joined.",
-    code_version="1",
+    description="Every effect of a domain over its periods, only equal outcome, treatment and estimand joined, and why "
+    "its verdict changed.",
+    code_version="2",
     dagster_type=dg.Any,
     **SHARED,
 )
 def effect_history(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
     """Join the decision cards of one domain."""
-    from cqox_assets.ledger.history import build_history, pool
+    from cqox_assets.ledger.history import build_history, pool, verdict_changes
 
-    history = build_history(_cards(Results(settings.warehouse), context.partition_key))
+    cards = _cards(Results(settings.warehouse), context.partition_key)
+    history, verdicts = build_history(cards), verdict_changes(cards)
     pooled = pool(history)
     return dg.MaterializeResult(
         value=history,
         metadata={
             "dagster/row_count": len(history),
             "periods": int(history["period"].nunique()) if len(history) else 0,
+            "verdicts": dg.MetadataValue.md(markdown_table(verdicts, 40) if len(verdicts) else "no cards yet"),
             "pooled": dg.MetadataValue.md(markdown_table(pooled, 40) if len(pooled) else "nothing to pool"),
             "history": dg.MetadataValue.md(markdown_table(history, 40) if len(history) else "no cards yet"),
         },
@@ -53,8 +56,8 @@ def effect_history(context: dg.AssetExecutionContext, settings: dg.ResourceParam
 @dg.asset(
     key=["ledger", "domain_network"],
     deps=[dg.AssetDep(HISTORY_KEY, partition_mapping=dg.AllPartitionMapping())],
-    description="Domains and what they share: edges between domains with a common outcome or treatment.",
-    code_version="1",
+    description="Domains, clustered by the effects that they share: equal estimands of a common outcome or treatment.",
+    code_version="2",
     dagster_type=dg.Any,
     **SHARED,
 )
@@ -75,6 +78,7 @@ def domain_network(settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult
             "nodes": dg.MetadataValue.md(markdown_table(nodes, 40) if len(nodes) else "no domain has a card yet"),
             "edges": dg.MetadataValue.md(markdown_table(edges, 40) if len(edges) else "no domains share a column"),
             "domains": len(nodes),
+            "clusters": int(nodes["cluster"].nunique()),
         },
     )
 

@@ -3,9 +3,17 @@
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+
+from cqox_assets.decisions.basis import changed
+from cqox_assets.decisions.diff import verdict_sentence
+from cqox_assets.study import Role
+
+if TYPE_CHECKING:
+    from cqox_assets.study import Study
+    from cqox_assets.synthesis.effect_summary import EffectSummary
 
 # Two rows of a history answer the same question only if they agree on all of these.
 QUESTION = ("series", "kind", "estimator", "contrast", "scale", "at")
@@ -32,6 +40,8 @@ HISTORY_COLUMNS: Mapping[str, str] = {
     "rows": "float64",
     "verdict": "str",
     "fingerprint": "str",
+    "previous_verdict": "str",
+    "verdict_change": "str",
     "previous_period": "str",
     "change": "float64",
     "change_std_error": "float64",
@@ -64,6 +74,7 @@ def build_history(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     DataFrame
         Columns of `HISTORY_COLUMNS`, sorted by question and period. `kind` is `estimate`, or `consensus` for the
         card's own summary. `change` is the estimate less that of the previous period which answers the same question.
+    `previous_verdict` is that of the domain's period before, and `verdict_change` says whether and why it changed.
 
     Notes
     -----
@@ -72,10 +83,108 @@ def build_history(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     hold the very same study it is missing, because nothing new was measured.
     """
     by_partition = {_partition(card): card for card in cards}
-    rows = [row for card in by_partition.values() for row in _card_rows(card)]
+    verdicts = {row["period"]: row for row in verdict_changes(by_partition.values()).to_dict("records")}
+    rows = [
+        {**row, **{name: verdicts[row["period"]][name] for name in ("previous_verdict", "verdict_change")}}
+        for card in by_partition.values()
+        for row in _card_rows(card)
+    ]
     history = _typed(rows, HISTORY_COLUMNS)
     history = history.sort_values([*QUESTION, "period"], kind="stable", ignore_index=True)
     return _with_changes(history)
+
+
+def own_history(
+    cards: Iterable[Mapping[str, Any]], study: "Study", summary: "EffectSummary", period: str
+) -> pd.DataFrame:
+    """Return the summarised effects of a study and of the earlier periods that asked the same question.
+
+    Parameters
+    ----------
+    cards : iterable of mapping
+        Decision cards of earlier periods of the same domain.
+    study, summary : Study, EffectSummary
+        Of the period itself.
+    period : str
+
+    Returns
+    -------
+    DataFrame
+        period, contrast, estimand, scale, estimate, std_error, low, high (NaN where not known), rows; by contrast and
+        period.
+    """
+    names = ("contrast", "estimand", "scale", "estimate", "std_error", "low", "high", "rows")
+    earlier = build_history(cards)
+    asked = {role: _names([str(name) for name in study.names(Role(role))]) for role in ("outcome", "treatment")}
+    for role, wanted in asked.items():
+        earlier = earlier[earlier[role] == wanted]
+    earlier = earlier[(earlier["kind"] == "consensus") & (earlier["at"] == "")]
+    rows: list[dict[str, Any]] = []
+    for group in summary.targets():
+        same = (earlier["contrast"] == group.contrast) & (earlier["estimand"] == str(group.estimand))
+        held = earlier[same & (earlier["scale"] == group.scale)][["period", *names]]
+        rows += [{str(name): value for name, value in row.items()} for row in held.to_dict("records")]
+        now = [
+            group.contrast,
+            str(group.estimand),
+            group.scale,
+            group.consensus,
+            group.std_error,
+            group.low,
+            group.high,
+        ]
+        rows.append(dict(zip(("period", *names), [period, *now, len(study)], strict=True)))
+    kinds = {name: "str" if name in ("period", "contrast", "estimand", "scale") else "float64" for name in names}
+    return _typed(rows, {"period": "str", **kinds})
+
+
+VERDICT_COLUMNS: Mapping[str, str] = {
+    name: "str" for name in ("period", "verdict", "rule_verdict", "previous_period", "previous_verdict", "changed_by",
+                             "verdict_change")
+}  # fmt: skip
+
+
+def verdict_changes(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return one row per period of one domain: its verdict, that of the period before, and what differs between them.
+
+    Parameters
+    ----------
+    cards : iterable of mapping
+        Decision cards of one domain, one per period.
+
+    Returns
+    -------
+    DataFrame
+        Columns of `VERDICT_COLUMNS`, by period. `changed_by` lists what a verdict depends on and what differs: data,
+        declaration, thresholds, code, override; `verdict_change` is a sentence.
+    """
+    ordered = sorted(cards, key=_partition)
+    rows = []
+    for place, card in enumerate(ordered):
+        before = ordered[place - 1] if place else None
+        domain, _, period = _partition(card).partition("|")
+        row = {"period": period, "verdict": _verdict(card.get("verdict")), "rule_verdict": _rule_verdict(card)}
+        if before is None:
+            row["verdict_change"] = f"{period} is the first period of {domain}, so there is nothing to compare with."
+        else:
+            parts = changed(before.get("basis") or {}, card.get("basis") or {})
+            row |= {
+                "previous_period": _partition(before).partition("|")[2],
+                "previous_verdict": _verdict(before.get("verdict")),
+                "changed_by": ", ".join(parts),
+                "verdict_change": verdict_sentence(_judged(before), _judged(card), parts),
+            }
+        rows.append(row)
+    return _typed(rows, VERDICT_COLUMNS)
+
+
+def _judged(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the sentence about a verdict reads; a card of an earlier version may have no reasons."""
+    return {**card, "verdict": _verdict(card.get("verdict")), "reasons": card.get("reasons") or ()}
+
+
+def _rule_verdict(card: Mapping[str, Any]) -> str:
+    return str(card.get("rule_verdict") or _verdict(card.get("verdict")))
 
 
 def pool(history: pd.DataFrame, level: float = 0.95) -> pd.DataFrame:

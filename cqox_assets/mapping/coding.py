@@ -8,13 +8,15 @@ import numpy as np
 import pandas as pd
 
 from cqox_assets.declaration import Contrast
-from cqox_assets.errors import DeclarationError, MappingError
+from cqox_assets.errors import DataError, DeclarationError
 from cqox_assets.mapping.columns import Kind, as_number, as_text, suggest
 from cqox_assets.mapping.vocabulary import fold, matches, one_of, reference_of
 
 MANY_LEVELS = 10
 _ROWS_PER_LEVEL = 5
+_STRAY = 0.1
 _DIGITS = re.compile(r"(\d+)")
+_CODE = re.compile(r"0\d")
 
 
 @dataclass(frozen=True)
@@ -28,8 +30,9 @@ class Coding:
 
 
 def code_treatment(
-    columns: Sequence[pd.Series], kinds: Sequence[Kind], names: Sequence[str], contrast: Contrast
-) -> Coding:
+    columns: Sequence[pd.Series], kinds: Sequence[Kind], names: Sequence[str], contrast: Contrast,
+    *, continuous: bool = False,
+) -> Coding:  # fmt: skip
     """Code one treatment, or several that repeat it in time, as arms 0, 1, ...; a continuous one stays as it is.
 
     The reference arm is the declared one, else the one that reads like it (control, no, placebo, いいえ, nein, 0), else
@@ -41,15 +44,20 @@ def code_treatment(
         Treatment columns, each of length n.
     contrast : Contrast
         Declared reference and compared arms; rows of other arms are marked in `left_out`.
+    continuous : bool
+        Whether the numbers are declared an amount, however few they are; else many distinct numbers are one.
 
     Raises
     ------
     DeclarationError
-        If a declared arm is not among the values.
+        If a declared arm is not among the values, or a continuous treatment holds words or is to have arms.
     """
-    if all(kind.numeric or kind == Kind.EMPTY for kind in kinds):
+    numeric = all(kind.numeric or kind == Kind.EMPTY for kind in kinds)
+    if continuous:
+        _check_continuous(numeric, names, contrast)
+    if numeric:
         numbers = np.column_stack([as_number(series) for series in columns])
-        if _is_continuous(numbers):
+        if continuous or _is_continuous(numbers):
             return Coding(np.where(np.isfinite(numbers), numbers, np.nan))
     codes, levels = _levels(columns, numeric=all(kind.numeric for kind in kinds))
     label = f"treatment '{', '.join(names)}'"
@@ -63,7 +71,20 @@ def code_treatment(
             f"{label}: '{arms[0]}' is taken as the reference arm because it comes first; to change it state "
             f"contrast: {{reference: {arms[1]}}} in study.yaml"
         )
+    if numeric and len(arms) > 2 and not contrast.compared:
+        notices.append(
+            f"{label}: its {len(arms)} numbers are taken as arms; if they are an amount, state treatment_kind: "
+            "continuous in study.yaml"
+        )
     return Coding(values, _readable(arms), left_out if left_out.any() else None, tuple(notices))
+
+
+def _check_continuous(numeric: bool, names: Sequence[str], contrast: Contrast) -> None:
+    listed = ", ".join(f"'{name}'" for name in names)
+    if not numeric:
+        raise DeclarationError(f"treatment_kind is continuous, but treatment {listed} does not hold numbers")
+    if contrast.reference is not None or contrast.compared:
+        raise DeclarationError(f"treatment_kind is continuous, so treatment {listed} has no arms for contrast to name")
 
 
 def _is_continuous(numbers: np.ndarray) -> bool:
@@ -127,12 +148,13 @@ def code_number(series: pd.Series, kind: Kind, name: str, role: str) -> tuple[np
 
     Raises
     ------
-    MappingError
+    DataError
         If the column holds words that are no numbers and are not two, or dates for an outcome.
     """
     if kind == Kind.DATE and role == "outcome":
-        raise MappingError(
-            f"column '{name}' holds dates and cannot be the outcome; give a number, such as days until it"
+        raise DataError(
+            f"column '{name}' holds dates and cannot be the outcome; give a number, such as days until it",
+            code="outcome_is_date",
         )
     if kind != Kind.TEXT:
         numbers = as_number(series)
@@ -144,9 +166,10 @@ def code_number(series: pd.Series, kind: Kind, name: str, role: str) -> tuple[np
     spelling = {word: fold(word) for word in words.dropna().unique()}
     levels = sorted({folded: word for word, folded in spelling.items()}.values())
     if len(levels) > 2:
-        raise MappingError(
+        raise DataError(
             f"column '{name}' cannot be the {role}: it holds words such as {', '.join(map(repr, levels[:4]))}; "
-            "give numbers or two values such as yes and no"
+            "give numbers or two values such as yes and no",
+            code=f"{role}_not_numeric",
         )
     one, sure = one_of(levels)
     coded = words.map({word: float(one is not None and folded == fold(one)) for word, folded in spelling.items()})
@@ -158,3 +181,24 @@ def code_number(series: pd.Series, kind: Kind, name: str, role: str) -> tuple[np
 
 def _other(levels: list[str], one: str | None) -> str:
     return next(level for level in levels if level != one)
+
+
+def numbers_among_words(series: pd.Series, least: int) -> tuple[np.ndarray, list[str]] | None:
+    """Return the numbers of a text column, NaN where there is none, and the words that stand among them.
+
+    None where the column holds words: at most `least` different values (codes of groups), numbers in fewer than half
+    of the rows, more than one stray word among ten different values, or codes that begin with 0.
+    """
+    words = as_text(series)
+    levels = words.dropna().unique()
+    numbers = as_number(pd.Series(levels, dtype=object))
+    sound = np.isfinite(numbers)
+    if len(levels) <= least or not sound.any() or (~sound).mean() > _STRAY:
+        return None
+    if any(_CODE.match(str(level)) for level in levels):
+        return None
+    values = words.map(dict(zip(levels, np.where(sound, numbers, np.nan), strict=True)))
+    read = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    if np.isfinite(read).sum() * 2 < words.notna().sum():
+        return None
+    return read, [str(level) for level in levels[~sound]]

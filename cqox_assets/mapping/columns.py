@@ -9,7 +9,7 @@ from enum import StrEnum
 import numpy as np
 import pandas as pd
 
-from cqox_assets.errors import MappingError
+from cqox_assets.errors import DataError, MappingError
 from cqox_assets.study import Role
 
 Roles = Mapping[Role, tuple[str, ...]]
@@ -38,13 +38,15 @@ def plain_frame(frame: pd.DataFrame) -> pd.DataFrame:
 
     Raises
     ------
-    MappingError
+    DataError
         If two columns have the same name.
     """
     names = [str(name) for name in frame.columns]
     twice = [name for name, many in pd.Series(names, dtype=object).value_counts().items() if many > 1]
     if twice:
-        raise MappingError(f"column name '{twice[0]}' appears more than once; rename one of the columns")
+        raise DataError(
+            f"column name '{twice[0]}' appears more than once; rename one of the columns", code="column_name_twice"
+        )
     return frame.set_axis(names, axis=1).reset_index(drop=True)
 
 

@@ -47,6 +47,7 @@ class DomainProfile(BaseModel):
     designs: tuple[str, ...] = ()
     direction: Literal["higher_is_better", "lower_is_better"] | None = None
     unit_of_outcome: str | None = None
+    language: Literal["en", "ja"] | None = None
     columns: tuple[str, ...] = ()
 
     @field_validator("words")

@@ -30,6 +30,7 @@ class Draft:
     notices: list[str] = field(default_factory=list)
     dropped: dict[str, int] = field(default_factory=dict)
     arms: tuple[str, ...] = ()
+    unusable: dict[str, str] = field(default_factory=dict)
 
     def names(self, role: Role) -> tuple[str, ...]:
         """Columns that play the role, possibly none."""
@@ -121,6 +122,7 @@ def place_covariates(draft: Draft) -> None:
             draft.labels.setdefault(own, encoded.labels[name])
     draft.roles[Role.COVARIATES] = tuple(placed)
     draft.notices += encoded.summary()
+    draft.unusable = encoded.unusable
 
 
 def place_numbers(draft: Draft) -> None:

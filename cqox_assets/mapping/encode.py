@@ -22,7 +22,7 @@ class Encoded:
     notices: list[str] = field(default_factory=list)
     constant: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
-    wide: list[str] = field(default_factory=list)
+    wide: dict[str, str] = field(default_factory=dict)
     imputed: list[str] = field(default_factory=list)
 
     def add(self, name: str, values: np.ndarray, label: str | None = None) -> None:
@@ -39,12 +39,21 @@ class Encoded:
         if self.imputed:
             said.append(f"missing covariate values were imputed and marked by an indicator: {_few(self.imputed)}")
         if self.empty:
-            said.append(f"covariates without any value were left out: {_few(self.empty)}")
+            said.append(f"covariates without any value were left out: {_few(self.empty)}; fill them or unmap them")
         if self.constant:
             said.append(f"covariates with one value only were left out: {_few(self.constant)}")
         if self.wide:
-            said.append(f"covariates with too many different words (ids, free text) were left out: {_few(self.wide)}")
+            said.append(
+                f"covariates with too many different words (ids, free text) were left out: {_few(list(self.wide))}; "
+                f"nothing is adjusted for them ({'; '.join(list(self.wide.values())[:3])}); "
+                f"deliver numbers or at most {MAX_LEVELS} levels, or unmap them"
+            )
         return said
+
+    @property
+    def unusable(self) -> dict[str, str]:
+        """Covariates that hold something that cannot be adjusted for, and what was found; a constant is none."""
+        return {**{name: f"'{name}' has no value" for name in self.empty}, **self.wide}
 
 
 def _few(names: Sequence[str]) -> str:
@@ -93,7 +102,7 @@ def _encode_number(
             encoded.empty.append(name)
             return
         numbers = np.where(missing, _middle(known), numbers)
-        encoded.imputed.append(name)
+        encoded.imputed.append(f"{name} ({int(missing.sum())})")
     if numbers.size and numbers.min() == numbers.max():
         encoded.constant.append(name)
     else:
@@ -138,7 +147,9 @@ def _encode_words(encoded: Encoded, name: str, words: pd.Series) -> None:
     if len(pooled) == 1 and len(kept) < MAX_LEVELS:
         kept, pooled = order, []
     if len(levels) > max(2, known / 2) or counts[kept].sum() < known / 2:
-        encoded.wide.append(name)
+        encoded.wide[name] = (
+            f"'{name}' has {len(levels)} different values in {known} rows, such as '{str(levels[order[0]])[:40]}'"
+        )
         return
     missing = codes < 0
     if len(order) == 1 and not missing.any():
@@ -146,7 +157,7 @@ def _encode_words(encoded: Encoded, name: str, words: pd.Series) -> None:
         return
     _add_dummies(encoded, name, codes, [(int(code), str(levels[code])) for code in kept], pooled)
     if missing.any():
-        encoded.imputed.append(name)
+        encoded.imputed.append(f"{name} ({int(missing.sum())})")
         encoded.add(f"{name} (missing)", missing.astype(np.float64), f"missing: '{name}'")
 
 

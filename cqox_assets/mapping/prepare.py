@@ -8,7 +8,7 @@ import pandas as pd
 
 from cqox_assets.declaration import Declaration
 from cqox_assets.errors import MappingError
-from cqox_assets.mapping.coding import Coding, code_number, code_treatment
+from cqox_assets.mapping.coding import Coding, code_number, code_treatment, numbers_among_words
 from cqox_assets.mapping.columns import Kind, Roles, as_number, as_text, kind_of, plain_frame, read_roles
 from cqox_assets.mapping.domains import GENERAL, DomainProfile, direction_of
 from cqox_assets.mapping.draft import (
@@ -22,6 +22,7 @@ from cqox_assets.mapping.draft import (
     place_time,
     place_treatment,
 )
+from cqox_assets.mapping.encode import MAX_LEVELS
 from cqox_assets.mapping.timing import Scale
 from cqox_assets.mapping.unobserved import UNOBSERVED, place_unobserved, unobserved_rows
 from cqox_assets.study import Role, Study
@@ -63,8 +64,9 @@ def prepare(
     Raises
     ------
     MappingError
-        If a role or column is not known, a column plays two roles that exclude each other, or words stand where
-        numbers are needed.
+        If a role or column is not known, or a column plays two roles that exclude each other.
+    DataError
+        If words or dates stand where numbers are needed, or two columns have one name.
     DeclarationError
         If a declared arm or intervention time is not among the values.
     """
@@ -97,6 +99,7 @@ def prepare(
         dropped=draft.dropped,
         missing={name: float(value) for name, value in share.items()},
         labels=draft.labels,
+        unusable=draft.unusable,
         notices=tuple(dict.fromkeys(draft.notices)),
     )
 
@@ -114,10 +117,35 @@ def _draft(table: pd.DataFrame, roles: Mapping[Any, Any], stated: Declaration) -
     used = [name for name in table.columns if any(name in names for names in given.values())]
     kinds = {name: kind_of(table[name]) for name in used}
     draft = Draft(table[used], given, kinds)
+    _read_numbers(draft)
     for name in used:
-        if kinds[name].numeric and (infinite := int(np.isinf(as_number(table[name])).sum())):
+        if kinds[name].numeric and (infinite := int(np.isinf(as_number(draft.frame[name])).sum())):
             draft.notices.append(f"'{name}': {infinite} infinite values count as missing")
     return draft
+
+
+def _read_numbers(draft: Draft) -> None:
+    """Read covariates that hold numbers as text; the few words among them count as missing and are named."""
+    elsewhere = {name for role, names in draft.roles.items() if role != Role.COVARIATES for name in names}
+    for name in draft.names(Role.COVARIATES):
+        series = draft.frame[name]
+        if name in elsewhere or draft.kinds[name] != Kind.TEXT:
+            continue
+        # More levels than can be dummies, or so few rows to a level that they would be taken for ids.
+        read = numbers_among_words(series, min(MAX_LEVELS, max(2, int(series.notna().sum()) // 2)))
+        if read is None:
+            continue
+        numbers, stray = read
+        draft.frame = draft.frame.assign(**{name: numbers})
+        draft.kinds[name] = kind_of(draft.frame[name])
+        said = f"covariate '{name}' holds numbers as text; they were read as numbers"
+        if stray:
+            rows = int(as_text(series).isin(stray).sum())
+            said += (
+                f", and {rows} {'value' if rows == 1 else 'values'} that {'is' if rows == 1 else 'are'} none "
+                f"({', '.join(repr(word) for word in stray[:5])}) {'counts' if rows == 1 else 'count'} as missing"
+            )
+        draft.notices.append(said)
 
 
 def _refuse_contradictions(roles: Roles) -> None:
@@ -152,6 +180,7 @@ def _drop_rows(draft: Draft, stated: Declaration) -> tuple[Coding | None, pd.Dat
             [draft.kinds[name] for name in treatment],
             treatment,
             stated.contrast,
+            continuous=stated.treatment_kind == "continuous",
         )
         draft.notices += coding.notices
     keep = np.ones(len(draft.frame), dtype=bool)
@@ -200,6 +229,8 @@ def _filled(stated: Declaration, domain: DomainProfile | None, scale: Scale | No
     if domain is not None:
         if stated.unit_of_outcome is None and domain.unit_of_outcome is not None:
             changes["unit_of_outcome"] = domain.unit_of_outcome
+        if stated.language is None and domain.language is not None:
+            changes["language"] = domain.language
         given = {key: value for key, value in stated.money.model_dump().items() if value is not None}
         if domain.money.model_dump(exclude_none=True):
             changes["money"] = domain.money.model_copy(update=given)

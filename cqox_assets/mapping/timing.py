@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cqox_assets.errors import DeclarationError
+from cqox_assets.errors import DeclarationError, MappingError
 from cqox_assets.mapping.columns import Kind, as_date, as_number, as_text, days_of
 from cqox_assets.mapping.vocabulary import fold
 
@@ -109,7 +109,13 @@ def code_time(series: pd.Series, kind: Kind, name: str) -> tuple[np.ndarray, Sca
 
 
 def code_cohort(series: pd.Series, kind: Kind, name: str, scale: Scale | None) -> tuple[np.ndarray, list[str]]:
-    """Return first treated periods on the scale of time, 0 where never treated."""
+    """Return first treated periods on the scale of time, 0 where never treated.
+
+    Raises
+    ------
+    MappingError
+        If time holds dates and the cohort numbers: whether 2003 is a year or the 2003rd day cannot be told.
+    """
     if kind == Kind.DATE:
         use = scale if scale is not None and scale.origin is not None else scale_of(series, kind)
         numbers = use.numbers(as_date(series))
@@ -117,6 +123,12 @@ def code_cohort(series: pd.Series, kind: Kind, name: str, scale: Scale | None) -
         numbers = as_text(series).map({word: float(i) for i, word in enumerate(scale.words)}).to_numpy(np.float64)
     else:
         numbers = as_number(series)
+    if scale is not None and scale.origin is not None and kind != Kind.DATE and np.any(np.nan_to_num(numbers) != 0):
+        first = numbers[np.nan_to_num(numbers) != 0][0]
+        raise MappingError(
+            f"column '{name}' cannot be the cohort: it holds numbers such as {first:g}, which are not on the scale of "
+            "time, a column of dates; deliver the first treated period as a date, empty where never treated"
+        )
     never = ~np.isfinite(numbers)
     notice = (
         [f"cohort '{name}': {int(never.sum())} rows without a period count as never treated"] if never.any() else []

@@ -20,7 +20,7 @@ from cqox_assets.numerics.sample import collinear_notice
 from cqox_assets.numerics.scores import augmented_contrast, balancing_weights
 from cqox_assets.numerics.splits import split_notices, split_table
 from cqox_assets.numerics.standardise import fit_outcome, standardised_mean
-from cqox_assets.result import EffectEstimate, Estimand, Refusal
+from cqox_assets.result import Effect, EffectEstimate, Estimand, Refusal
 from cqox_assets.spec import CommonParams, Context, EstimatorSpec
 from cqox_assets.study import Role, Study
 
@@ -195,12 +195,14 @@ def report(
     ranked = effect if params.round_score is None else np.round(effect, params.round_score)
     units = {"row": np.arange(len(effect)), "treated": data.d.astype(int), "effect": ranked, "score": score}
     splits = _splits(data, held, params)
+    calibration = calibration_table(effect, score, data.sampling, data.cluster)
     return spec.estimate(
-        study, [headline], inference=words + (", clustered" if data.cluster is not None else ""),
+        study, with_groups(spec, headline, calibration, params),
+        inference=words + (", clustered" if data.cluster is not None else ""),
         diagnostics=judge_effects(spec, study, data, e, effect, score),
         tables={
             "unit_effects": pd.DataFrame(units),
-            "calibration": calibration_table(effect, score, data.sampling, data.cluster),
+            "calibration": calibration,
             **effect_tables(study, data, ranked, score, held["fold"].to_numpy()),
             "splits": splits,
         },
@@ -275,6 +277,21 @@ def calibration_table(
              "std_error": error}
         )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def with_groups(spec: EstimatorSpec, headline: Effect, calibration: pd.DataFrame, params: CommonParams) -> list[Effect]:
+    """Return the average effect and those of the groups of similar predicted effect; which comes first is asked for.
+
+    A group's effect is the mean of its doubly robust scores (Chernozhukov et al. 2025, doi:10.3982/ECTA19303).
+    """
+    groups = [
+        wald(
+            float(row["observed"]), float(row["std_error"]), estimand=Estimand.CATE, contrast=headline.contrast,
+            level=params.level, at={"group": f"{row['group']:.0f} of {len(calibration)} by predicted effect"},
+        )
+        for row in calibration.to_dict("records")
+    ]  # fmt: skip
+    return [*reversed(groups), headline] if spec.estimand(params) == Estimand.CATE else [headline, *reversed(groups)]
 
 
 def _calibrated(spec: EstimatorSpec, study: Study, data: Data, effect: np.ndarray, score: np.ndarray) -> Diagnostic:

@@ -251,15 +251,17 @@ def _worst(items: Sequence[Diagnostic]) -> Diagnostic:
     return max(items, key=lambda item: _SEVERITY.index(item.status))
 
 
-def unused_propensity(study: Study, chosen: str) -> list[str]:
+def unused_propensity(study: Study, chosen: str, asking: str = "the parameter propensity: known") -> list[str]:
     """Return the notice that a mapped known propensity did not enter, or nothing.
 
     Parameters
     ----------
     chosen : str
-        The estimator's `propensity` parameter.
+        The estimator's `propensity` parameter, or anything else where it does not read one.
+    asking : str
+        How it is asked for.
     """
     if chosen == "known" or not study.has(Role.PROPENSITY):
         return []
     name = study.label(study.name(Role.PROPENSITY))
-    return [f"the known propensity in '{name}' was not used; ask for it with the parameter propensity: known"]
+    return [f"the known propensity in '{name}' was not used; ask for it with {asking}"]

@@ -86,7 +86,8 @@ def arrange(
     ------
     CollinearTreatmentError, TooFewRowsError
     ProxyError
-        `irrelevant_proxy`: no proxy varies by itself; `too_few_proxies`: fewer treatment than outcome proxies.
+        `irrelevant_proxy`: no proxy varies by itself; `too_few_proxies`: fewer treatment than outcome proxies;
+        `proxies_coincide`: an outcome proxy is a treatment proxy, or a linear combination of them.
     """
     n, rows = len(columns["y"]), weight > 0
     one, d = np.ones((n, 1)), columns["d"][:, None]
@@ -121,11 +122,37 @@ def arrange(
             "map more treatment proxies or fewer outcome proxies",
             code="too_few_proxies",
         )
+    _refuse_copies(
+        exogenous[rows], columns["z"][:, kept["z"]][rows], columns["w"][:, kept["w"]][rows], (z_names, w_names)
+    )
     lost = [name for key in ("x", "w", "z") for j, name in enumerate(names[key]) if j not in set(kept[key].tolist())]
     return Proxies(
         columns["y"], columns["d"], base[:, 1:], columns["w"][:, kept["w"]], columns["z"][:, kept["z"]], weight,
         cluster, (w_names, z_names, x_names), tuple(lost),
     )  # fmt: skip
+
+
+def _refuse_copies(
+    exogenous: np.ndarray, z: np.ndarray, w: np.ndarray, names: tuple[tuple[str, ...], tuple[str, ...]]
+) -> None:
+    """Refuse outcome proxies that the treatment proxies tell exactly: one variable is no two witnesses."""
+    before = exogenous.shape[1] + z.shape[1]
+    together = independent_columns(np.column_stack([exogenous, z, w]))
+    copied = np.setdiff1d(np.arange(w.shape[1]), together - before)
+    if not len(copied):
+        return
+    alike = [
+        name
+        for j, name in enumerate(names[0])
+        if len(independent_columns(np.column_stack([exogenous, z[:, j], w[:, copied[0]]]))) == exogenous.shape[1] + 1
+    ]
+    listed, own = ", ".join(f"'{name}'" for name in alike or names[0]), names[1][copied[0]]
+    words = "is the same as" if alike else "is a linear combination of"
+    raise ProxyError(
+        f"outcome_proxy '{own}' {words} treatment_proxy {listed}, given treatment and covariates, so both cannot be "
+        "proxies of their own kind; map an outcome proxy and a treatment proxy that are different measurements",
+        code="proxies_coincide",
+    )
 
 
 @dataclass(frozen=True)

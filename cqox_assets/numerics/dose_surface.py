@@ -135,7 +135,7 @@ def _completed(surface: Surface, data: DoseData) -> Surface:
 def _straight(x: np.ndarray) -> SplineBasis:
     """Return a basis of the constant and the standardised columns."""
     centre, scale = x.mean(0), x.std(0)
-    scale = np.where(scale > 1e-12 * (1 + np.abs(centre)), scale, np.inf)
+    scale = np.where(scale > 1e-12 * np.abs(centre), scale, np.inf)
     none, width = tuple(np.empty(0) for _ in centre), 1 + x.shape[1]
     return SplineBasis(centre, scale, none, (), np.zeros(width), np.ones(width))
 

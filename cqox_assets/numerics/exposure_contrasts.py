@@ -18,7 +18,7 @@ class Contrast:
         The estimate's linear part is the sum of value / (probability of the own condition) over `units`.
     involved : ndarray of bool, shape (4,)
     included : ndarray of bool, shape (n,)
-        Units that can have both conditions.
+        Units that the means are about: those that can have both conditions, or all.
     """
 
     estimate: float
@@ -34,9 +34,9 @@ class Contrast:
 
 def contrast(
     outcome: np.ndarray, condition: np.ndarray, probability: np.ndarray, compared: int | None, reference: int | None,
-    form: str,
+    form: str, *, everybody: bool = False,
 ) -> Contrast:  # fmt: skip
-    """Compare two conditions among the units that can have both.
+    """Compare two conditions among the units that can have both, or each among the units that can have it.
 
     Parameters
     ----------
@@ -49,9 +49,12 @@ def contrast(
         None compares with nothing: the mean itself.
     form : str
         `hajek`, `horvitz_thompson` or `unweighted`.
+    everybody : bool
+        Whether a unit that can have only one of the conditions enters the mean of that one; Horvitz-Thompson means are
+        then sums over the number of all units.
     """
     ends = [end for end in (compared, reference) if end is not None]
-    included = np.all(probability[:, ends] > 0, axis=1)
+    included = np.all(probability[:, ends] > 0, axis=1) | everybody
     involved = np.zeros(4, dtype=bool)
     involved[ends if compared is not None else slice(None)] = True
     estimate, value = 0.0, np.zeros(len(outcome))

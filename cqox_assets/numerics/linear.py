@@ -12,6 +12,7 @@ _LEVERAGE_ONE = 1e-10
 _ROUNDING = 1e-10
 _BLOCK = 8192  # rows that are worked on at a time: their copies stay in the processor's cache
 COLLINEAR = 1e-9
+_ORDINARY = 1e60
 _WELL_CONDITIONED = 1e-4
 _FAR_FROM_ZERO = 1e4
 
@@ -174,6 +175,21 @@ class LinearFit:
         influence = self.design @ self.bread
         influence *= size[:, None]
         return np.asarray(influence)
+
+
+def in_range(values: np.ndarray) -> np.ndarray:
+    """Return values of shape (n,) or (n, k), columns of extreme size divided by a power of two.
+
+    For quantities that do not depend on the unit of a column: squares of 1e-200 or 1e200 are no floats. Columns of
+    ordinary size, and what is not finite, stay as they are; so does the array if all do.
+    """
+    if not values.size:
+        return values
+    size = np.maximum(values.max(axis=0), -values.min(axis=0))
+    extreme = np.isfinite(size) & (size > 0) & ((size < 1 / _ORDINARY) | (size > _ORDINARY))
+    if not extreme.any():
+        return values
+    return np.asarray(np.ldexp(values, np.where(extreme, -np.frexp(size)[1], 0)))
 
 
 def independent_columns(design: np.ndarray, tolerance: float = COLLINEAR) -> np.ndarray:

@@ -132,6 +132,7 @@ def joint_covariance(
     cluster: np.ndarray | None,
     *,
     probit: bool,
+    independent: bool = False,
 ) -> np.ndarray:
     """Return the covariance of all coefficients, mediators' models first, with zeros for columns that were left out.
 
@@ -147,6 +148,8 @@ def joint_covariance(
     cluster : ndarray of int, shape (n,), optional
     probit : bool
         Whether the outcome model is a probit; its classical covariance is the inverse information.
+    independent : bool
+        Whether mediator and outcome models count as uncorrelated within clusters as well.
 
     Notes
     -----
@@ -156,7 +159,7 @@ def joint_covariance(
     fits, starts = [*mediators, outcome], np.concatenate([[0], np.cumsum(widths)])
     result = np.zeros((int(starts[-1]), int(starts[-1])))
     last = len(fits) - 1
-    clustered = kind.startswith("CR")
+    clustered = kind.startswith("CR") and not independent
     for i, one in enumerate(fits):
         for j, other in enumerate(fits):
             if (i == last) != (j == last) and not clustered:

@@ -185,11 +185,42 @@ def residual_scale(
     residual outcome and of the representer biases the estimate by at most S r / sqrt(1 - r)
     (Chernozhukov, Cinelli, Newey, Sharma & Syrgkanis 2022, doi:10.3386/w30302).
     """
+    variance, size = residual_parts(outcome, treated, propensity, predicted)
+    return math.sqrt(variance * size)
+
+
+def residual_parts(
+    outcome: np.ndarray, treated: np.ndarray, propensity: np.ndarray, predicted: tuple[np.ndarray, np.ndarray]
+) -> tuple[float, float]:
+    """Return E(y - g(d, x))^2 and E(alpha^2), see :func:`residual_scale`."""
     residual = outcome - np.where(treated == 1, predicted[1], predicted[0])
     # E(alpha^2) by its debiased form 2 E(m(alpha)) - E(alpha^2), with m(alpha) = 1/e + 1/(1 - e).
     alpha = treated / propensity - (1 - treated) / (1 - propensity)
     size = 2 * np.mean(1 / propensity + 1 / (1 - propensity)) - np.mean(alpha**2)
-    return float(math.sqrt(np.mean(residual**2) * max(size, 0.0)))
+    return float(np.mean(residual**2)), float(max(size, 0.0))
+
+
+def gains(full: tuple[float, float], short: tuple[float, float]) -> tuple[float, float]:
+    """Return what a covariate adds to the outcome model and to the representer, as a confounder's strengths.
+
+    Parameters
+    ----------
+    full, short : (float, float)
+        :func:`residual_parts` with and without the covariate.
+
+    Notes
+    -----
+    (s_short^2 - s^2) / s^2 for the outcome and (a^2 - a_short^2) / a_short^2 for the representer, 0 where noise makes
+    them negative (Chernozhukov et al. 2022, section 4; doi:10.3386/w30302).
+    """
+    outcome = max(0.0, (short[0] - full[0]) / full[0]) if full[0] > 0 else 0.0
+    representer = max(0.0, (full[1] - short[1]) / short[1]) if short[1] > 0 else 0.0
+    return outcome, representer
+
+
+def bias_of(scale: float, outcome: float, representer: float) -> float | None:
+    """Return the largest bias of a cross-fitted estimate by a confounder of the given strengths; None beyond 1."""
+    return None if representer >= 1 else scale * math.sqrt(outcome * representer / (1 - representer))
 
 
 def robustness_of_scale(distance: float, scale: float) -> float:

@@ -76,3 +76,9 @@ def band_table(parts: Sequence[tuple[float, Effect]], quantile: float) -> pd.Dat
     table = pd.DataFrame([{"event_time": at, **columns_of(effect)} for at, effect in ordered])
     spread = table["std_error"].astype(float).fillna(0.0)
     return table.assign(band_low=table["estimate"] - quantile * spread, band_high=table["estimate"] + quantile * spread)
+
+
+def covariance_table(times: Sequence[float] | np.ndarray, covariance: np.ndarray) -> pd.DataFrame:
+    """Return the covariance of effects by time since treatment, shape (k, k), as one row per pair of times."""
+    first, second = np.repeat(times, len(times)), np.tile(times, len(times))
+    return pd.DataFrame({"event_time": first, "other_event_time": second, "covariance": np.ravel(covariance)})

@@ -130,7 +130,7 @@ def _constant_within(values: np.ndarray, unit: np.ndarray) -> np.ndarray | None:
 
 def _with_timing(study: Study, panel: Panel, rows: np.ndarray, starts: float | None, reversible: bool) -> Panel:
     status = None
-    if study.has(Role.TREATMENT) and study.treatment_kind is TreatmentKind.BINARY:
+    if study.has(Role.TREATMENT) and study.treatment_kind is TreatmentKind.BINARY and len(study.arms) == 2:
         status = study.column(Role.TREATMENT)[rows]
     if study.has(Role.COHORT):
         return _from_cohort(study, panel, study.column(Role.COHORT)[rows], status)
@@ -165,7 +165,8 @@ def _from_cohort(study: Study, panel: Panel, cohort: np.ndarray, status: np.ndar
             code="cohort_varies",
         )
     inside = np.isfinite(own) & (own > panel.periods[0]) & (own <= panel.periods[-1])
-    strange = np.setdiff1d(own[inside], panel.periods)
+    below = (own < 0) & (panel.periods[0] >= 0)  # -1 or -9999 is a code, not a period before the first one
+    strange = np.setdiff1d(own[inside | below], panel.periods)
     if len(strange):
         raise PanelError(
             f"cohort '{name}' has values that are no period: {', '.join(f'{value:g}' for value in strange[:5])}; "
@@ -181,10 +182,43 @@ def _from_cohort(study: Study, panel: Panel, cohort: np.ndarray, status: np.ndar
             f"{int((implied != status).sum())} rows; correct one of them or unmap it",
             code="cohort_contradicts_treatment",
         )
-    panel = replace(panel, cohort=np.where(late, np.inf, own), status=implied)
+    said = _beside_cohort(study, panel, status, own, late)
+    panel = replace(panel, cohort=np.where(late, np.inf, own), status=implied).noting(*said)
     if not late.any():
         return panel
     return panel.noting(f"{int(late.sum())} units treated after the last period count as untreated")
+
+
+def _beside_cohort(
+    study: Study, panel: Panel, status: np.ndarray | None, own: np.ndarray, late: np.ndarray
+) -> list[str]:
+    """Return what to say of a treatment column that never changes within a unit beside the cohort, which decides.
+
+    It may mark the units that are ever treated; units that start after the last period may be marked or not.
+
+    Raises
+    ------
+    PanelError
+        If it marks every unit wrongly.
+    """
+    if not study.has(Role.TREATMENT):
+        return []
+    names, cohort = ", ".join(study.names(Role.TREATMENT)), study.name(Role.COHORT)
+    starts = f"{int((np.isfinite(own) & ~late).sum())} of {len(own)} units start treatment"
+    if status is None:
+        only = f" is '{study.arms[0]}' in every row" if len(study.arms) == 1 else f" is {study.treatment_kind}"
+        return [f"treatment '{names}'{only} and is not used: cohort '{cohort}' decides, by which {starts}"]
+    group = _constant_within(status, panel.unit)
+    if group is None:
+        return []
+    wrong = ~late & ((group == 1) != np.isfinite(own))
+    if not wrong.any():
+        return []
+    first = panel.labels[wrong.argmax()]
+    words = f"cohort '{cohort}' and treatment '{names}' disagree in {int(wrong.sum())} of {len(own)} units"
+    if wrong[~late].all():
+        raise PanelError(f"{words}; correct one of them or unmap it", code="cohort_contradicts_treatment")
+    return [f"{words}, first in unit '{first}'; the cohort decides, by which {starts}"]
 
 
 def _from_group(study: Study, panel: Panel, group: np.ndarray, starts: float | None) -> Panel:

@@ -7,6 +7,8 @@ import numpy as np
 from cqox_assets.errors import CqoxError
 from cqox_assets.numerics.linear import LinearFit, fit_linear, independent_columns
 
+_LEFT_OUT = "Left out as linear combinations of other columns:"
+
 
 class TooFewRowsError(CqoxError):
     """There are not enough rows for the number of coefficients or for a variance."""
@@ -162,7 +164,29 @@ def collinear_notice(dropped: Sequence[str]) -> list[str]:
     if not dropped:
         return []
     listed = ", ".join(f"'{name}'" for name in dropped[:10]) + (", ..." if len(dropped) > 10 else "")
-    return [f"Left out as linear combinations of other columns: {listed}."]
+    return [f"{_LEFT_OUT} {listed}."]
+
+
+def redundant_notice(covariates: np.ndarray, names: Sequence[str], said: Sequence[str]) -> list[str]:
+    """Return the notice that names covariates which are linear combinations of others, unless it was said before.
+
+    Parameters
+    ----------
+    covariates : ndarray of shape (n, k)
+    names : sequence of str
+    said : sequence of str
+        Notices of an estimator, which names the columns that it left out itself.
+    """
+    if covariates.shape[1] == 0 or len(covariates) <= covariates.shape[1] + 1:
+        return []  # with fewer rows than columns every later column is one, which says nothing about the columns
+    kept = independent_columns(np.column_stack([np.ones(len(covariates)), covariates])) - 1
+    known = [notice for notice in said if notice.startswith(_LEFT_OUT)]
+    extra = [names[j] for j in range(len(names)) if j not in set(kept.tolist())]
+    extra = [name for name in extra if not any(f"'{name}'" in notice for notice in known)]
+    if not extra:
+        return []
+    listed = ", ".join(f"'{name}'" for name in extra[:10]) + (", ..." if len(extra) > 10 else "")
+    return [f"Covariates that are constant or linear combinations of others, so that they say nothing new: {listed}."]
 
 
 def degrees_of_freedom(form: str, kind: str, residual: int, cluster: np.ndarray | None) -> float | None:

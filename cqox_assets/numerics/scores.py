@@ -2,6 +2,9 @@
 
 import numpy as np
 
+from cqox_assets.numerics.linear import LinearFit
+from cqox_assets.numerics.logit import LogitFit
+
 
 def balancing_weights(d: np.ndarray, e: np.ndarray, estimand: str) -> tuple[np.ndarray, np.ndarray]:
     """Return weights that give both arms the target's covariates, and their slope in logit(e), shape (n,) each.
@@ -109,6 +112,50 @@ def augmented_contrast(
     total = float((sampling * size).mean())
     result = float((sampling * score).mean() / total)
     return result, sampling * (score - size * result) / total
+
+
+def augmented_correction(
+    outcomes: tuple[LinearFit, LinearFit], propensity: LogitFit | None, arms: tuple[np.ndarray, np.ndarray],
+    design: np.ndarray, weight: np.ndarray, slope: np.ndarray, sampling: np.ndarray, estimand: str,
+) -> np.ndarray:  # fmt: skip
+    """Return what estimating the models adds to the influence of an augmented contrast, shape (n,).
+
+    Parameters
+    ----------
+    outcomes : (LinearFit, LinearFit)
+        Least squares in the reference and in the compared arm.
+    propensity : LogitFit or None
+        On all rows; None where the propensity is known.
+    arms : (ndarray of bool, ndarray of bool), shape (n,) each
+        Rows of the reference and of the compared arm.
+    design : ndarray of shape (n, k)
+        Of the outcome models.
+    weight, slope : ndarray of shape (n,)
+        As :func:`balancing_weights` returns them; a slope of 0 where the propensity does not move.
+    sampling : ndarray of shape (n,)
+    estimand : str
+        ATE or ATT.
+
+    Notes
+    -----
+    The derivative of the mean score in each model's coefficients times their influence: the stacked equations of
+    models and contrast (Stefanski & Boos 2002, doi:10.1198/000313002753631330). It vanishes in large samples where both
+    models are right.
+    """
+    n, one = len(design), arms[1]
+    size = sampling * one if estimand == "ATT" else sampling
+    correction, multiplier = np.zeros(n), np.zeros(n)
+    for arm, fit, sign in ((0, outcomes[0], -1.0), (1, outcomes[1], 1.0)):
+        rows = arms[arm]
+        # The score holds the arm's prediction for the target, and loses it for the weighted rows of the arm.
+        target = one * 1.0 if estimand == "ATT" else np.ones(n)
+        held = sign * (target - weight * rows) * sampling / size.mean()
+        gradient = held @ design[:, fit.kept] / n
+        correction[rows] += fit.influence(gradient) * n / rows.sum()
+        multiplier[rows] = sign * (slope * sampling)[rows] * fit.residuals / size.mean()
+    if propensity is None:
+        return correction
+    return np.asarray(correction + propensity.influence(multiplier @ propensity.design / n))
 
 
 def partialled_out(u: np.ndarray, v: np.ndarray, sampling: np.ndarray) -> tuple[float, np.ndarray]:

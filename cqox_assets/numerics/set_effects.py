@@ -52,6 +52,13 @@ class SetInference:
                 found.append(wald(float(value), float(errors[k]), df=self.df, at=place, **facts))  # type: ignore[arg-type]
         return found
 
+    def covariance(self, parts: Contributions) -> np.ndarray:
+        """Return the covariance of the estimates of the contributions' columns, shape (k, k)."""
+        if self.by_draws:
+            return np.atleast_2d(np.cov(self.draws(parts), rowvar=False))
+        influence = parts.influence(conditional=self.se == "conditional")
+        return np.asarray(influence.T @ influence)
+
     def words(self, history: History) -> str:
         """Return the inference in words."""
         what = "clusters" if history.panel.clustered else "units"
@@ -82,7 +89,8 @@ def balance_of_sets(
         for item in (plain, sets):
             a, b = item.totals(mass, seen, there)
             gap = abs(float((a @ one - b @ zero) / a.sum())) if a.sum() > 0 else 0.0
-            found.append(gap / spread if spread > 0 else (0.0 if gap < 1e-12 else np.inf))
+            rounding = 1e-12 * max(np.abs(one).max(), np.abs(zero).max())
+            found.append(gap / spread if spread > 0 else (0.0 if gap <= rounding else np.inf))
         rows.append({"covariate": name, "before": found[0], "after": found[1]})
     return pd.DataFrame(rows, columns=["covariate", "before", "after"])
 

@@ -6,6 +6,8 @@ from typing import Literal
 
 import numpy as np
 
+_ROUNDING = 1e-12
+
 
 @dataclass(frozen=True)
 class SignedRanks:
@@ -30,19 +32,43 @@ class SignedRanks:
         return float(self.ranks[self.positive].sum())
 
 
-def signed_ranks(differences: np.ndarray, zeros: Literal["keep", "drop"] = "keep") -> SignedRanks:
+def signed_ranks(
+    differences: np.ndarray, zeros: Literal["keep", "drop"] = "keep", magnitude: np.ndarray | None = None
+) -> SignedRanks:
     """Rank pair differences of shape (m,); ties share their mean rank.
 
-    `keep`: pairs without a difference are ranked with the rest, but have neither sign nor variance; `drop`: they are
-    left out before ranking.
+    Parameters
+    ----------
+    differences : ndarray of shape (m,)
+    zeros : str
+        `keep`: pairs without a difference are ranked with the rest, but have neither sign nor variance; `drop`: they
+        are left out before ranking.
+    magnitude : ndarray of shape (m,), optional
+        The larger of the two absolute outcomes of each pair, by which their difference may be off in the 12th digit;
+        the absolute difference by default. 0.3 - 0.1 and 0.9 - 0.7 are a tie, though floats differ.
     """
     from scipy.stats import rankdata
 
-    differs = differences != 0
-    ranked = differences if zeros == "keep" else differences[differs]
-    ranks = np.asarray(rankdata(np.abs(ranked)))
-    moved = ranked != 0
-    return SignedRanks(ranks[moved], ranked[moved] > 0, int((~differs).sum()))
+    size = np.abs(differences)
+    slack = _ROUNDING * (size if magnitude is None else np.maximum(size, magnitude))
+    differs = size > slack
+    chosen = np.ones(len(size), dtype=bool) if zeros == "keep" else differs
+    size = np.where(differs, size, 0.0)[chosen]
+    ranks = np.asarray(rankdata(_levels(size, slack[chosen])))
+    moved = differs[chosen]
+    return SignedRanks(ranks[moved], differences[chosen][moved] > 0, int((~differs).sum()))
+
+
+def _levels(size: np.ndarray, slack: np.ndarray) -> np.ndarray:
+    """Return the places of sizes in ascending order; sizes that are apart by no more than their rounding share one."""
+    order = np.argsort(size, kind="stable")
+    ranked, loose = size[order], slack[order]
+    apart = np.diff(ranked) > np.maximum(loose[1:], loose[:-1])
+    # No difference is a level of its own, however loose the smallest difference is.
+    apart |= (ranked[:-1] == 0) & (ranked[1:] > 0)
+    levels = np.empty(len(size), dtype=np.int64)
+    levels[order] = np.concatenate([[0], np.cumsum(apart)])[: len(size)]
+    return levels
 
 
 def upper_p(ranks: SignedRanks, gamma: float) -> float:

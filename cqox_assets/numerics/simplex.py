@@ -44,6 +44,56 @@ def simplex_weights(
     return _active_set(gap)
 
 
+def movable_weight(target: np.ndarray, donors: np.ndarray, weights: np.ndarray) -> float:
+    """Return the share of the weights that another solution, with an equally good fit, gives to other donors.
+
+    Parameters
+    ----------
+    target : ndarray of shape (m,)
+    donors : ndarray of shape (m, J)
+    weights : ndarray of shape (J,)
+        A solution of `simplex_weights` without a ridge.
+
+    Returns
+    -------
+    float
+        0 where the solution is unique, up to 1 where a disjoint set of donors fits as well.
+
+    Notes
+    -----
+    All solutions have the same fit and weigh only donors whose gradient is the smallest. Among them one linear
+    programme finds the solution with the most weight on donors that have none. Donors that have weight and depend on
+    one another are found by their null space; the heaviest of them is given as little as possible.
+    """
+    from scipy.optimize import linprog
+
+    gap = donors - target[:, None]
+    size = float(np.abs(gap).max(initial=0.0))
+    if size == 0:
+        return float(1 - weights.max())
+    gap = gap / size
+    left = gap @ weights
+    slack = gap.T @ left - left @ left
+    able = (slack <= 1e-8) | (weights > 0)
+    if able.sum() < 2:
+        return 0.0
+    system = np.vstack([gap[:, able], np.ones(able.sum())])
+    fixed, held = np.append(left, 1.0), weights[able]
+    asked = [((held == 0) * -1.0, 0.0)]
+    used = np.flatnonzero(held)
+    _, sizes, axes = np.linalg.svd(system[:, used])
+    if (sizes > 1e-9 * sizes[0]).sum() < len(used):
+        bound = used[np.abs(axes[-1]) > 1e-6]
+        heaviest = bound[held[bound].argmax()]
+        asked.append(((np.arange(len(held)) == heaviest) * 1.0, float(held[heaviest])))
+    found = [0.0]
+    for cost, now in asked:
+        answer = linprog(cost, A_eq=system, b_eq=fixed, bounds=(0, 1), method="highs")
+        if answer.status == 0:
+            found.append(now - float(answer.fun or 0.0))
+    return float(np.clip(max(found), 0.0, 1.0))
+
+
 def _active_set(gap: np.ndarray, polish: bool = True) -> np.ndarray:
     """Return w >= 0 with sum 1 that minimises |gap w|^2.
 

@@ -11,10 +11,12 @@ from cqox_assets.study import Role, Study
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
+    from scipy.spatial import cKDTree
 
 EARTH_KM = 6371.0088
 _MOST_PAIRS = 50_000_000
 _LEAST_KNOWN = 0.1
+_TIE, _ROUNDING = 1e-9, 1e-15
 
 
 class NeighbourError(CqoxError):
@@ -80,7 +82,7 @@ def find_neighbours(study: Study, rule: NeighbourRule) -> Neighbours:
     ------
     NeighbourError
         If there is nothing to tell neighbours from, units repeat, edges name no units of the table, coordinates are
-        none, or units have no neighbours although that was not allowed.
+        none or all the same, or units have no neighbours although that was not allowed.
     """
     labels = _labels(study)
     edges = study.tables.get("edges")
@@ -213,6 +215,7 @@ def _from_places(study: Study, rule: NeighbourRule, source: str) -> tuple["csr_m
     from scipy.spatial import cKDTree
 
     places = _places(study, rule.planar)
+    notices = _shared_places(places)
     n, unit = len(places), "" if rule.planar else " km"
     tree = cKDTree(places)
     if source == "band":
@@ -230,12 +233,43 @@ def _from_places(study: Study, rule: NeighbourRule, source: str) -> tuple["csr_m
         words = f"neighbours within {rule.band:g}{unit}"
     else:
         k = min(rule.nearest, n - 1)
-        found = tree.query(places, k=k + 1)[1].reshape(n, k + 1)
-        own = found == np.arange(n)[:, None]
-        own[~own.any(axis=1), k] = True  # among more copies of a place than neighbours, a unit may miss itself
-        j, i = found[~own], np.repeat(np.arange(n), k)
-        words = f"the {k} nearest neighbours"
-    return coo_matrix((np.ones(len(i)), (i, j)), (n, n)).tocsr(), words, []
+        i, j = _nearest(tree, places, k)
+        words = f"the {k} nearest neighbours, ties included"
+    return coo_matrix((np.ones(len(i)), (i, j)), (n, n)).tocsr(), words, notices
+
+
+def _shared_places(places: np.ndarray) -> list[str]:
+    """Return what to say of units at one point, shape (n, 2 or 3); refuse if all of them are."""
+    _, place, count = np.unique(places.round(12), axis=0, return_inverse=True, return_counts=True)
+    if len(count) == 1 and len(places) > 1:
+        raise NeighbourError(
+            f"all {len(places)} units have the same latitude and longitude, so no distance tells who is near whom; "
+            "map coordinates that differ, or deliver edges.csv",
+            code="no_distance",
+        )
+    shared = int((count[place.ravel()] > 1).sum())
+    return [f"{shared} units share their place with others"] if shared else []
+
+
+def _nearest(tree: "cKDTree", places: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return pairs of each unit and its k nearest others; all at the distance of the k-th count, in any row order."""
+    n = len(places)
+    distance, found = (np.asarray(side).reshape(n, -1) for side in tree.query(places, k=min(k + 2, n)))
+    radius = distance[:, k] * (1 + _TIE) + _ROUNDING * np.abs(places).max(initial=0.0)
+    tied = distance[:, -1] <= radius if distance.shape[1] > k + 1 else np.zeros(n, dtype=bool)
+    i, j = np.repeat(np.flatnonzero(~tied), k + 1), found[~tied, : k + 1].ravel()
+    if tied.any():
+        rows = np.flatnonzero(tied)
+        many = tree.query_ball_point(places[rows], radius[rows], return_length=True)
+        if many.sum() > _MOST_PAIRS:
+            raise NeighbourError(
+                f"so many units share a place that ties make more than {_MOST_PAIRS:,} pairs of neighbours; "
+                "deliver coordinates that differ, or edges.csv",
+                code="too_many_neighbours",
+            )
+        others = tree.query_ball_point(places[rows], radius[rows])
+        i, j = np.append(i, np.repeat(rows, many)), np.append(j, np.concatenate(others).astype(np.int64))
+    return i[i != j], j[i != j]
 
 
 def _places(study: Study, planar: bool) -> np.ndarray:

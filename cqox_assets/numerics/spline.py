@@ -77,7 +77,7 @@ class SplineBasis:
         and extrapolate linearly.
         """
         centre, scale = x.mean(0), x.std(0)
-        scale = np.where(scale > 1e-12 * (1 + np.abs(centre)), scale, 1.0)
+        scale = np.where(scale > 1e-12 * np.abs(centre), scale, 1.0)
         z = (x - centre) / scale
         count = 4 if x.shape[1] <= _MANY_COVARIATES else 2 if x.shape[1] <= _TOO_MANY_FOR_HINGES else 0
         knots = tuple(_place_knots(z[:, j], count) for j in range(x.shape[1]))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cqox_assets.errors import CatalogError
 from cqox_assets.numerics.linear import LinearFit, fit_linear
 from cqox_assets.numerics.panel import Panel, PanelError
 
@@ -37,8 +38,18 @@ class PanelFit:
         return np.asarray(self.fit.coef[self.positions])
 
     def covariance(self, kind: str) -> np.ndarray:
-        """Return the covariance of the named terms by classical, HC0, HC1, CR0 or CR1 (see `LinearFit`)."""
+        """Return the covariance of the named terms (see `LinearFit`); HC2 and HC3 where no effects were swept out.
+
+        Raises
+        ------
+        CatalogError
+            HC2 or HC3 with unit and period effects, whose leverage is not known.
+        PanelError
+            HC2 or HC3 with a row of leverage one, or too few rows.
+        """
         n, own = self.fit.design.shape
+        if kind in ("HC2", "HC3"):
+            return self._leverage_adjusted(kind)
         raw = {"HC1": "HC0", "CR1": "CR0"}.get(kind, kind)
         covariance = self.fit.covariance(raw, self.cluster)[np.ix_(self.positions, self.positions)]
         if n <= self.columns:
@@ -51,6 +62,16 @@ class PanelFit:
             groups = int(self.cluster.max()) + 1
             return np.asarray(covariance * groups / (groups - 1) * (n - 1) / (n - self.columns))
         return np.asarray(covariance)
+
+    def _leverage_adjusted(self, kind: str) -> np.ndarray:
+        if self.columns != self.fit.design.shape[1]:
+            raise CatalogError(f"parameter 'se' is {kind}, which needs a regression without unit and period effects")
+        try:
+            return np.asarray(self.fit.covariance(kind, self.cluster)[np.ix_(self.positions, self.positions)])
+        except ZeroDivisionError as error:
+            raise PanelError(
+                f"{kind} is not defined: a row alone decides a coefficient; use se: HC1", code="leverage_one"
+            ) from error
 
 
 def fit_two_by_two(panel: Panel, names: Sequence[str], *, group: np.ndarray, post: np.ndarray) -> PanelFit:

@@ -36,6 +36,7 @@ def sensitivity_asset(spec: SensitivitySpec) -> dg.AssetsDefinition:
             metadata={
                 "fingerprint": present.fingerprint,
                 "question": spec.question,
+                **_spent(spec, answers),
                 "answers": dg.MetadataValue.md(_markdown(answers)),
                 **numbers({f"value_{name}": item.value for name, item in answers.results.items()
                            if isinstance(item, SensitivityResult)}),
@@ -97,7 +98,8 @@ def _ask(
     run_id: str,
 ) -> Answer:
     try:
-        answer = spec.run(present.study, estimate, params, runner_for(context))
+        context = runner_for(context)
+        answer = spec.told(present.study, spec.run(present.study, estimate, params, context), context)
     except CqoxError as error:
         return Refusal(spec.name, error.code, error.message, "see the estimate's own notices")
     except Exception as error:  # like an estimator's: a bug is recorded, the other answers are kept
@@ -105,6 +107,14 @@ def _ask(
     if isinstance(answer, Refusal):
         return with_provenance(answer, fingerprint=present.fingerprint)  # type: ignore[return-value]
     return answer
+
+
+def _spent(spec: SensitivitySpec, answers: Answers) -> dict[str, float]:
+    """Return the wall time that the question took, and its budget where it has one."""
+    seconds = sum(float(item.provenance.get("seconds") or 0.0) for item in answers.results.values())
+    return {"seconds": round(seconds, 3)} | (
+        {} if spec.budget_seconds is None else {"budget_seconds": float(spec.budget_seconds)}
+    )
 
 
 def worst_of(answers: Answers) -> Status:
@@ -119,7 +129,7 @@ def worst_of(answers: Answers) -> Status:
 def _markdown(answers: Answers) -> str:
     rows = [
         {"estimate of": name, "status": item.status.value, "value": item.value, "unit": item.unit,
-         "meaning": item.meaning, "advice": item.advice}
+         "meaning": f"{item.meaning} {item.implies}".strip(), "advice": item.advice}
         if isinstance(item, SensitivityResult)
         else {"estimate of": name, "status": "not_run", "value": None, "unit": "",
               "meaning": item.reason if isinstance(item, Refusal) else item.exception, "advice": ""}

@@ -23,6 +23,8 @@ def run(study: Study, estimate: EffectEstimate, params: CommonParams, context: C
     estimate is reduced by the same share as the regression's. The critical threshold is the r at which the interval
     reaches no effect.
     """
+    from scipy.special import stdtrit
+
     if estimate.estimand not in SPEC.applies_to or estimate.headline.scale != "difference":
         reason = f"the {estimate.estimand} of {estimate.estimator} does not rest on unconfounded treatment"
         return Refusal(SPEC.name, "not_applicable", reason, f"ask it about {', '.join(SPEC.applies_to)}")
@@ -34,11 +36,12 @@ def run(study: Study, estimate: EffectEstimate, params: CommonParams, context: C
     if len(y) < x.shape[1] + 4:
         return Refusal(SPEC.name, "too_few_rows", f"{len(y)} rows for {x.shape[1]} covariates", "map fewer covariates")
     linear = fit_coefficient(y, d, x, study.weights())
+    reach = float(stdtrit(linear.df - 1, 0.5 + params.level / 2))
     rows = []
     for r in _GRID:
         value, error = adjusted(linear, r**2, r**2)
         share = value / linear.estimate if linear.estimate else 0.0
-        rows.append((float(r), share * estimate.estimate, share, value, value - 1.96 * error, value + 1.96 * error))
+        rows.append((float(r), share * estimate.estimate, share, value, value - reach * error, value + reach * error))
     table = pd.DataFrame(rows, columns=["strength", "residual_effect", "share_left", "linear_effect", "low", "high"])
     point, limit = (np.sqrt(robustness_value(linear, 1.0, alpha)) for alpha in (None, 1 - params.level))
     judged = judge("robustness_value", float(limit) ** 2, thresholds=study.thresholds, severities=study.severities)
@@ -69,6 +72,8 @@ SPEC = SensitivitySpec(
     title="Confounding strength",
     question="What is left of the effect as hidden confounding grows?",
     run=run,
+    holds="A hidden confounder would have to be strong to leave no effect.",
+    breaks="A weak hidden confounder, or chance alone, could leave no effect.",
     applies_to=ROWS,
     informs_in_trial=True,
     reference="Cinelli & Hazlett 2020, doi:10.1111/rssb.12348",

@@ -1,7 +1,9 @@
 """Leave one out: the answer must not hang on a single covariate or a single cluster."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import zip_longest
 
 import numpy as np
 import pandas as pd
@@ -27,13 +29,17 @@ def run(study: Study, estimate: EffectEstimate, params: RefitParams, context: Co
     if refusal is not None:
         return refusal
     study = study.studied()
-    left = list(_covariates(study, params.refits)) + list(_clusters(study, params.refits))
+    # In turn, so that a time budget cuts both kinds alike.
+    pairs = zip_longest(_covariates(study, params.refits), _clusters(study, params.refits))
+    left, started = [item for pair in pairs for item in pair if item is not None], time.monotonic()
     if not left:
         return Refusal(SPEC.name, "nothing_to_leave_out", "there are neither covariates nor clusters", "map them")
     rows: list[pd.DataFrame] = []
+    tried = 0
     for what, name, part in left:
         if context.left() <= 0 and len(rows) >= FEWEST:
             break
+        tried += 1
         found = refit(estimate, [part], context)
         if found.effects:
             rows.append(effects_table(found).assign(left_out=name, kind=what))
@@ -47,7 +53,8 @@ def run(study: Study, estimate: EffectEstimate, params: RefitParams, context: Co
     largest = abs(float(worst["change"]))
     status = Status.WARN if largest > _LIMIT or turned.any() else Status.PASS
     meaning = (
-        f"Of {len(table)} covariates and clusters left out in turn, '{worst['left_out']}' changes the answer most: "
+        f"Of {len(table)} covariates and clusters left out in turn ({_spent(started, len(left) - tried)}), "
+        f"'{worst['left_out']}' changes the answer most: "
         f"from {estimate.estimate:.4g} to {worst['estimate']:.4g}, {largest:.1f} standard errors"
         + ("; the sign turns." if turned.any() else ".")
     )
@@ -59,6 +66,11 @@ def run(study: Study, estimate: EffectEstimate, params: RefitParams, context: Co
     return result(
         SPEC, study, estimate, largest, "standard errors of the largest change", status, (meaning, advice), table
     )
+
+
+def _spent(started: float, missed: int) -> str:
+    cut = f", {missed} left in as the time budget ended" if missed else ""
+    return f"{time.monotonic() - started:.1f} s{cut}"
 
 
 def _covariates(study: Study, most: int) -> Iterator[tuple[str, str, Study]]:
@@ -87,6 +99,8 @@ SPEC = SensitivitySpec(
     title="Leave one out",
     question="Does the answer hang on a single covariate or cluster?",
     run=run,
+    holds="No single covariate or cluster carries the conclusion.",
+    breaks="One covariate or cluster carries the conclusion, which is as good as that one is.",
     applies_to=ROWS,
     reference="Belsley, Kuh & Welsch 1980, doi:10.1002/0471725153",
     params=RefitParams,

@@ -2,30 +2,37 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from cqox_assets.errors import CqoxError
 from cqox_assets.measures import Status, judge
+from cqox_assets.nuisance.models import fit_nuisance
 from cqox_assets.numerics.omitted_variables import (
     Coefficient,
     adjusted,
     benchmark_bound,
     benchmark_strengths,
+    bias_of,
     fit_coefficient,
-    residual_scale,
+    gains,
+    residual_parts,
     robustness_of_scale,
     robustness_value,
 )
-from cqox_assets.result import Effect, EffectEstimate, Estimand, Refusal, SensitivityResult
+from cqox_assets.result import Effect, EffectEstimate, Estimand, Nuisance, Refusal, SensitivityResult
 from cqox_assets.spec import CommonParams, Context, SensitivitySpec
 from cqox_assets.study import Role, Study, TreatmentKind
 
 # Estimates of the ATE whose bias under an omitted variable has the form of a doubly robust score.
 _SCORED = {"aipw", "double_ml", "dr_learner", "s_learner", "t_learner", "x_learner", "causal_forest"}
 _CHECKED = 20
+_PREDICTED = ("propensity", "outcome_reference", "outcome_compared")
+_MOST_ROWS, _KEPT = 50_000, 8
+_SHORT: dict[tuple[Any, ...], tuple[float, float]] = {}  # fits without a benchmark, shared by the estimates of a study
 
 
 @dataclass(frozen=True)
@@ -121,25 +128,28 @@ def _ask(
     if params.model == "cross_fitted" and not scored:
         return _refuse("no_nuisance", "there are no shared nuisance models of this study", "use model: linear")
     if cross_fitted and scored and held is not None:
-        columns = ("propensity", "outcome_reference", "outcome_compared")
-        e, m0, m1 = (held[name].to_numpy() for name in columns)
-        scale = residual_scale(y, d, e, (m0, m1))
+        e, m0, m1 = (held[name].to_numpy() for name in _PREDICTED)
+        parts = residual_parts(y, d, e, (m0, m1))
+        scale = math.sqrt(parts[0] * parts[1])
         point, limit, model = *_of_scale(effect, scale, params.q), "cross-fitted"
     else:
         point, limit = robustness_value(linear, params.q), robustness_value(linear, params.q, 1 - params.level)
-        model = "linear"
+        model, parts = "linear", None
     bounds = _bounds(study, linear, params, (y, d, x, weights))
+    if parts is not None and bounds and context.nuisance is not None and context.left() > 0:
+        bounds = _cross_fitted_bounds(study, effect, params, parts, bounds, context.nuisance) or bounds
     judged = judge("robustness_value", limit, thresholds=study.thresholds, severities=study.severities)
     equal = next((row for row in bounds if row["strength"] == 1.0), None)
     # Whether a confounder like the strongest known covariate would overturn it says more than a general limit.
-    overturned = model == "linear" and equal is not None and equal["low"] <= 0 <= equal["high"]
+    own = equal is not None and equal["bounds"] == model
+    overturned = own and equal is not None and equal["low"] <= 0 <= equal["high"]
     status = Status.WARN if overturned and judged.status is Status.PASS else judged.status
     meaning, advice = _sentences(study, (point, limit, model), equal, status, overturned)
     facts = {"contrast": effect.contrast, "model": model, "status": status.value, "value": limit, "meaning": meaning,
              "advice": advice, "robustness_value": point, "robustness_value_limit": limit}  # fmt: skip
     base = {"estimate": linear.estimate, "std_error": linear.std_error, "df": linear.df,
             "partial_r2": linear.partial_r2, "benchmark": "", "strength": 0.0, "r2dz_x": 0.0, "r2yz_dx": 0.0,
-            "adjusted_estimate": linear.estimate, "low": math.nan, "high": math.nan}  # fmt: skip
+            "adjusted_estimate": linear.estimate, "low": math.nan, "high": math.nan, "bounds": ""}  # fmt: skip
     return [facts | base | row for row in ({}, *bounds)]
 
 
@@ -173,9 +183,62 @@ def _bounds(study: Study, linear: Coefficient, params: PartialR2Params, data: tu
         reach = _t_quantile(params.level, linear.df - 1) * error
         rows.append(
             {"benchmark": study.label(names[worst]), "strength": float(strength), "r2dz_x": bound.r2dz_x,
-             "r2yz_dx": bound.r2yz_dx, "adjusted_estimate": estimate, "low": estimate - reach, "high": estimate + reach}
+             "r2yz_dx": bound.r2yz_dx, "adjusted_estimate": estimate, "low": estimate - reach, "high": estimate + reach,
+             "bounds": "linear"}
         )  # fmt: skip
     return rows
+
+
+def _cross_fitted_bounds(
+    study: Study,
+    effect: Effect,
+    params: PartialR2Params,
+    parts: tuple[float, float],
+    linear: list[dict[str, Any]],
+    held: Nuisance,
+) -> list[dict[str, Any]]:
+    """Return what confounders as strong as the linear model's benchmark would do to the cross-fitted estimate.
+
+    The nuisance models are fitted again without the benchmark; the interval is moved by the bias towards no effect.
+    """
+    label = linear[0]["benchmark"]
+    name = next((name for name in study.names(Role.COVARIATES) if study.label(name) == label), None)
+    if name is None or len(study) > _MOST_ROWS or len(study.names(Role.COVARIATES)) < 2:
+        return []
+    short = _parts_without(study, name, held)
+    if short is None:
+        return []
+    scale, (by_outcome, by_treatment) = math.sqrt(parts[0] * parts[1]), gains(parts, short)
+    side, rows = (1.0 if effect.estimate >= effect.null else -1.0), []
+    for strength in params.strengths:
+        bias = bias_of(scale, min(1.0, strength * by_outcome), strength * by_treatment)
+        if bias is None:
+            continue
+        ends = (effect.interval.low, effect.interval.high) if effect.interval else (math.nan, math.nan)
+        rows.append(
+            {"benchmark": label, "strength": float(strength), "r2dz_x": strength * by_treatment,
+             "r2yz_dx": min(1.0, strength * by_outcome), "adjusted_estimate": effect.estimate - side * bias,
+             "low": ends[0] - side * bias, "high": ends[1] - side * bias, "bounds": "cross-fitted"}
+        )  # fmt: skip
+    return rows
+
+
+def _parts_without(study: Study, name: str, held: Nuisance) -> tuple[float, float] | None:
+    """Return the residual parts of nuisance models without a covariate; estimates of one study share them."""
+    key = (study.fingerprint, study.arms, name, held.learner, held.seed, held.folds)
+    if key not in _SHORT:
+        kept = tuple(column for column in study.names(Role.COVARIATES) if column != name)
+        params = CommonParams(nuisance=held.learner, seed=held.seed, folds=held.folds)  # type: ignore[arg-type]
+        try:
+            found = fit_nuisance(replace(study, roles={**study.roles, Role.COVARIATES: kept}), params)
+        except CqoxError:
+            return None
+        frame = found.predictions[study.arms[-1]]
+        e, m0, m1 = (frame[column].to_numpy() for column in _PREDICTED)
+        while len(_SHORT) >= _KEPT:
+            _SHORT.pop(next(iter(_SHORT)))
+        _SHORT[key] = residual_parts(study.column(Role.OUTCOME), study.column(Role.TREATMENT), e, (m0, m1))
+    return _SHORT[key]
 
 
 def _candidates(study: Study, params: PartialR2Params, y: np.ndarray, d: np.ndarray, x: np.ndarray) -> Sequence[int]:
@@ -211,7 +274,7 @@ def _sentences(
     if equal is not None:
         meaning += (
             f" One as strong as '{equal['benchmark']}' would leave {equal['adjusted_estimate']:.4g} "
-            f"(interval {equal['low']:.4g} to {equal['high']:.4g}) of the linear estimate."
+            f"(interval {equal['low']:.4g} to {equal['high']:.4g}) of the {equal['bounds']} estimate."
         )
     if study.declaration.design == "trial":
         return meaning, "Assignment was random, so this informs about drop-out and broken randomisation only."
@@ -229,8 +292,11 @@ SPEC = SensitivitySpec(
     title="Partial R2 and robustness value",
     question="How much of treatment and outcome must a hidden confounder explain to overturn the result?",
     run=run,
+    holds="Only a hidden confounder that explains much of treatment and outcome would overturn the result.",
+    breaks="A hidden confounder that explains little of both, or chance alone, would overturn the result.",
     applies_to=("ATE", "ATT", "ATC", "ATO", "slope"),
     informs_in_trial=True,
     reference="Cinelli & Hazlett 2020, doi:10.1111/rssb.12348",
     params=PartialR2Params,
+    budget_seconds=2.0,
 )

@@ -48,14 +48,14 @@ def run(
     fingerprint, study = study.fingerprint, study.studied()
     rows: list[dict[str, Any]] = []
     for arm, part in study.contrasts():
-        differences, origin = _differences(part, context)
-        if differences is None or len(differences) < _FEWEST_PAIRS:
-            number = 0 if differences is None else len(differences)
+        outcomes, origin = _paired_outcomes(part, context)
+        if outcomes is None or len(outcomes) < _FEWEST_PAIRS:
+            number = 0 if outcomes is None else len(outcomes)
             return Refusal(
                 SPEC.name, "too_few_pairs", f"{number} pairs of {arm} and {part.arms[0]} ({origin}), "
                 f"{_FEWEST_PAIRS} are needed", "map the role pair, or covariates that units can be matched on",
             )  # fmt: skip
-        rows += _contrast(part, estimate, differences, params, origin)
+        rows += _contrast(part, estimate, outcomes, params, origin)
     head = rows[0]
     return SensitivityResult(
         name=SPEC.name,
@@ -71,40 +71,51 @@ def run(
     )
 
 
-def _differences(study: Study, context: Context) -> tuple[np.ndarray | None, str]:
-    """Return treated minus control outcome of each pair, shape (m,), and where the pairs come from."""
+def _paired_outcomes(study: Study, context: Context) -> tuple[np.ndarray | None, str]:
+    """Return treated and control outcome of each pair, shape (m, 2), and where the pairs come from."""
     y, d = study.column(Role.OUTCOME), study.column(Role.TREATMENT)
     if study.has(Role.PAIR):
         frame = pd.DataFrame({"pair": study.codes(Role.PAIR), "d": d, "y": y})
         counts = frame.groupby("pair")["d"].agg(["size", "sum"])
         whole = counts.index[(counts["size"] == 2) & (counts["sum"] == 1)]
-        signed = frame[frame["pair"].isin(whole)].assign(y=lambda rows: rows["y"] * np.where(rows["d"] == 1, 1, -1))
-        return signed.groupby("pair")["y"].sum().to_numpy(), "of the role pair"
+        sides = frame[frame["pair"].isin(whole)].sort_values(["pair", "d"], ascending=[True, False])
+        return sides["y"].to_numpy().reshape(-1, 2), "of the role pair"
     if context.runner is None:
         return None, "no pairs are mapped"
     matched = context.runner("propensity_matching", study, {"replacement": False, "ratio": 1, "estimand": "ATT"})
     if not isinstance(matched, EffectEstimate):
         return None, getattr(matched, "reason", "matching failed")
     pairs = matched.tables["matches"]
-    return y[pairs["row"].to_numpy()] - y[pairs["match"].to_numpy()], "matched on the propensity score"
+    return np.column_stack([y[pairs[side].to_numpy()] for side in ("row", "match")]), "matched on the propensity score"
 
 
 def _contrast(
-    study: Study, estimate: EffectEstimate, differences: np.ndarray, params: RosenbaumParams, origin: str
+    study: Study, estimate: EffectEstimate, outcomes: np.ndarray, params: RosenbaumParams, origin: str
 ) -> list[dict[str, Any]]:
     contrast = f"{study.arms[1]} - {study.arms[0]}"
     effect = next((item for item in estimate.effects if item.contrast == contrast), estimate.headline)
     sign = -1.0 if effect.estimate < effect.null else 1.0
-    ranks = signed_ranks(sign * differences, params.zeros)
+    differences, magnitude = sign * (outcomes[:, 0] - outcomes[:, 1]), np.abs(outcomes).max(axis=1)
+    ranks = signed_ranks(differences, params.zeros, magnitude)
     critical = critical_gamma(ranks, params.alpha, _LARGEST)
     value = 1.0 if critical is None else critical
     judged = judge("rosenbaum_gamma", value, thresholds=study.thresholds, severities=study.severities)
     status = Status.WARN if critical is None else judged.status
-    meaning, advice = _sentences(study, critical, len(differences), origin, params.alpha, status)
+    meaning, advice = _sentences(study, critical, len(outcomes), origin, params.alpha, status)
+    both = {rule: signed_ranks(differences, rule, magnitude) for rule in ("keep", "drop")}
+    other = {f"value_{rule}": critical_gamma(found, params.alpha, _LARGEST) or 1.0 for rule, found in both.items()}
+    zeros = both["keep"].zeros
+    if zeros:
+        meaning = (
+            f"{meaning[:-1]}; with the {zeros} pairs that do not differ ranked it is {other['value_keep']:.2f}, "
+            f"without them {other['value_drop']:.2f}."
+        )
     facts = {"contrast": contrast, "status": status.value, "value": value, "meaning": meaning, "advice": advice,
-             "pairs": len(differences)}  # fmt: skip
+             "pairs": len(outcomes), "zeros": zeros, **other}  # fmt: skip
     return [
-        facts | {"gamma": float(gamma), "p_upper": upper_p(ranks, gamma), "p_lower": lower_p(ranks, gamma)}
+        facts
+        | {"gamma": float(gamma), "p_upper": upper_p(ranks, gamma), "p_lower": lower_p(ranks, gamma)}
+        | {f"p_upper_{rule}": upper_p(found, gamma) for rule, found in both.items()}
         for gamma in params.gammas
     ]
 
@@ -138,6 +149,8 @@ SPEC = SensitivitySpec(
     title="Rosenbaum bounds",
     question="How much hidden bias within matched pairs would explain the result away?",
     run=run,
+    holds="Only a strong hidden bias within the pairs could explain the difference away.",
+    breaks="A small hidden bias within the pairs, or chance alone, could explain the difference away.",
     applies_to=("propensity_matching",),
     informs_in_trial=True,
     reference="Rosenbaum 2002, doi:10.1007/978-1-4757-3692-2",

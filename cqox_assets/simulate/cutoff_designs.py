@@ -42,10 +42,10 @@ def clustered_cutoff(n: int, seed: int) -> tuple[Study, Truth]:
 
 
 def manipulated_cutoff(n: int, seed: int) -> tuple[Study, Truth]:
-    """Half of those just left of the cutoff move to just right of it: the density test must warn."""
+    """Three of four just left of the cutoff move to just right of it: the density test must warn."""
     generator = np.random.default_rng(seed)
     x, r = generator.standard_normal((n, 2)), generator.uniform(-1, 1, n)
-    moves = (r > -0.15) & (r < 0) & (generator.random(n) < 0.5)
+    moves = (r > -0.15) & (r < 0) & (generator.random(n) < 0.75)
     r = np.where(moves, -r, r)
     d = (r >= 0) * 1.0
     return _study(x, r, d, _curve(r, x) + moves + d + 0.5 * generator.standard_normal(n)), {"LATE": 1.0}

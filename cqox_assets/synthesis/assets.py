@@ -1,17 +1,15 @@
-"""What all results say together: the effect summary, gates, guardrails, counterfactual systems, policy value."""
+"""What all results say together: the effect summary, the gates over every diagnostic, the guardrails."""
 
 from dataclasses import asdict
-from typing import Any
 
 import dagster as dg
 import pandas as pd
 
-from cqox_assets.assets import markdown_table, numbers, stage
+from cqox_assets.assets import bullets, markdown_table, numbers, stage
 from cqox_assets.catalog import load_estimators, load_sensitivities
 from cqox_assets.partitions import Partition
-from cqox_assets.result import EffectEstimate, Failure, Refusal
+from cqox_assets.result import EffectEstimate, Failure, Findings, Refusal
 from cqox_assets.results import Results
-from cqox_assets.synthesis.findings import Findings
 from cqox_resources.settings import Settings
 
 STAGE = stage("synthesis")
@@ -19,6 +17,8 @@ ESTIMATES = [dg.AssetDep(["estimates", name]) for name in load_estimators()]
 QUESTIONS = [dg.AssetDep(["sensitivity", name]) for name in load_sensitivities()]
 GATES_KEY = dg.AssetKey(["synthesis", "design_gates"])
 RAILS_KEY = dg.AssetKey(["synthesis", "guardrail_effects"])
+SYSTEMS_KEY = dg.AssetKey(["synthesis", "counterfactual_systems"])
+POLICY_KEY = dg.AssetKey(["synthesis", "policy_value"])
 
 
 @dg.asset(
@@ -139,74 +139,176 @@ def guardrail_effects(context: dg.AssetExecutionContext, settings: dg.ResourcePa
     )
 
 
-SYSTEMS_KEY = dg.AssetKey(["synthesis", "counterfactual_systems"])
-POLICY_KEY = dg.AssetKey(["synthesis", "policy_value"])
-
-
-def _shown(
-    key: dg.AssetKey, check: str, found: Findings, passed: bool, plotted: dict[str, Any]
-) -> dg.MaterializeResult:
-    """Return findings with their sentence and the one check that they carry."""
-    said = str(found.content["sentence"]) if found.computed else f"{found.reason}; {found.remedy}"
-    return dg.MaterializeResult(
-        value=found,
-        metadata={
-            "fingerprint": found.provenance["fingerprint"],
-            "status": found.status,
-            "summary": dg.MetadataValue.md(said),
-            **numbers(plotted),
-        },
-        check_results=[
-            dg.AssetCheckResult(
-                asset_key=key, check_name=check, passed=passed, severity=dg.AssetCheckSeverity.WARN, description=said
-            )
-        ],
-    )
-
-
 @dg.asset(
     key=SYSTEMS_KEY,
     deps=[dg.AssetDep(["gates", "gated_study"]), dg.AssetDep(["nuisance", "nuisance_models"])],
-    description="Outcomes of every unit under every arm by a linear, a nonlinear and a machine-learned system.",
+    description="What would have happened under either arm, by a linear, a nonlinear and a machine-learned system.",
     code_version="1",
-    check_specs=[dg.AssetCheckSpec("agree", asset=SYSTEMS_KEY, description="The answer does not depend on the model.")],
-    **stage("synthesis", cost="heavy", kinds={"python", "lightgbm"}),
+    check_specs=[dg.AssetCheckSpec("systems_agree", asset=SYSTEMS_KEY, description="Robustness is high or moderate.")],
+    **STAGE,
 )
 def counterfactual_systems(
     context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]
 ) -> dg.MaterializeResult:
-    """Predict potential outcomes of the current study by three systems and compare them."""
-    from cqox_assets.synthesis.counterfactual_systems import counterfactual_systems as compare
+    """Compare three counterfactual systems of the current study."""
+    from cqox_assets.synthesis.counterfactual import counterfactual_systems as compare
 
     present = Results(settings.warehouse).present(Partition.parse(context.partition_key).key)
-    found = compare(present.study, present.find("nuisance/nuisance_models"))
-    rows = found.content.get("consensus", [])
-    plotted = {f"consensus of {row['contrast']}": row["consensus"] for row in rows}
-    return _shown(SYSTEMS_KEY, "agree", found, found.content.get("robustness") in ("high", "moderate"), plotted)
+    found = compare(present.study, present.nuisance)
+    contrasts = found.content.get("contrasts", ())
+    said = [row["sentence"] for row in contrasts] or [f"{found.content['reason']}: {found.content['remedy']}"]
+    return dg.MaterializeResult(
+        value=found,
+        metadata={
+            "fingerprint": present.fingerprint,
+            "status": found.content["status"],
+            "reading": dg.MetadataValue.md(bullets(said)),
+            "systems": dg.MetadataValue.md(markdown_table(found.tables.get("averages", pd.DataFrame()))),
+            **numbers({f"range in SD, {row['contrast']}": row["range_in_sd"] for row in contrasts}),
+        },
+        check_results=[_judged(SYSTEMS_KEY, "systems_agree", found, {row["robustness"] for row in contrasts}, said)],
+    )
 
 
 @dg.asset(
     key=POLICY_KEY,
-    deps=[dg.AssetDep(["gates", "gated_study"]), dg.AssetDep(["nuisance", "nuisance_models"]), *ESTIMATES],
-    description="Net benefit of treating a share of the population under a budget; trees, segments and fairness.",
+    deps=[
+        dg.AssetDep(["gates", "gated_study"]),
+        dg.AssetDep(["discovery", "method_plan"]),
+        dg.AssetDep(["nuisance", "nuisance_models"]),
+        *ESTIMATES,
+    ],
+    description="What treating part of the population is worth, what a budget allows and whom to treat.",
     code_version="1",
-    check_specs=[dg.AssetCheckSpec("pays", asset=POLICY_KEY, description="The recommended policy pays for itself.")],
+    check_specs=[dg.AssetCheckSpec("valued_in_money", asset=POLICY_KEY, description="Value and cost are stated.")],
     **STAGE,
 )
 def policy_value(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
-    """Value policies for the current study from the unit effects that exist."""
-    from cqox_assets.synthesis.policy_value import policy_value as value_policies
+    """Value policies of the current study in its money, or in units of its outcome."""
+    from cqox_assets.synthesis.policy import policy_value as value
 
     present = Results(settings.warehouse).present(Partition.parse(context.partition_key).key)
-    found = value_policies(present.study, present.inputs().answered(), present.find("nuisance/nuisance_models"))
-    rows = found.content.get("contrasts", [])
-    pays = found.content.get("kind") == "net" and any(row["low"] > 0 for row in rows)
-    plotted = {f"net benefit of {row['contrast']}": row["net_benefit"] for row in rows}
-    return _shown(POLICY_KEY, "pays", found, pays, plotted)
+    ranked = present.plan.names if present.plan else ()
+    found = value(present.study, present.nuisance, present.estimates, ranked)
+    rows = found.content.get("contrasts", ())
+    said = found.content.get("sentences") or [f"{found.content['reason']}: {found.content['remedy']}"]
+    priced = {"stated" if found.content.get("measure") == "net_benefit" else "low"}
+    return dg.MaterializeResult(
+        value=found,
+        metadata={
+            "fingerprint": present.fingerprint,
+            "status": found.content["status"],
+            "reading": dg.MetadataValue.md(bullets(said)),
+            "policy_matrix": dg.MetadataValue.md(markdown_table(found.tables.get("segments", pd.DataFrame()))),
+            **numbers({f"net benefit, {row['contrast']}": row["optimal"]["net_benefit"] for row in rows}),
+            **numbers({f"coverage, {row['contrast']}": row["optimal"]["coverage"] for row in rows}),
+        },
+        check_results=[_judged(POLICY_KEY, "valued_in_money", found, priced, said)],
+    )
+
+
+def _judged(key: dg.AssetKey, name: str, found: Findings, classes: set[str], said: list[str]) -> dg.AssetCheckResult:
+    """Return a check that passes where something was computed and nothing about it is low."""
+    return dg.AssetCheckResult(
+        asset_key=key, check_name=name, passed=found.computed and "low" not in classes,
+        severity=dg.AssetCheckSeverity.WARN, description=" ".join(said),
+    )  # fmt: skip
 
 
 def _plotted(name: str, contrast: str) -> str:
     return f"effect on {name}" + (f", {contrast}" if contrast else "")
 
 
-ASSETS = [effect_summary, design_gates, guardrail_effects, counterfactual_systems, policy_value]
+SCORE_KEY = dg.AssetKey(["synthesis", "quality_score"])
+CRITIQUE_KEY = dg.AssetKey(["synthesis", "critique"])
+JUDGED = [
+    dg.AssetDep(["gates", "gated_study"]),
+    dg.AssetDep(["discovery", "method_plan"]),
+    dg.AssetDep(GATES_KEY),
+    *ESTIMATES,
+    *QUESTIONS,
+]
+
+
+@dg.asset(
+    key=SCORE_KEY,
+    deps=JUDGED,
+    description="How far the answer can be relied on: five axes from 0 to 10 and 0 to 100 overall, against last month.",
+    code_version="1",
+    check_specs=[dg.AssetCheckSpec("zone", asset=SCORE_KEY, description="The quality score is in its pass zone.")],
+    **STAGE,
+)
+def quality_score(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Score the analysis of the current study and compare it with the latest earlier period's."""
+    from cqox_assets.synthesis.quality_change import with_comparison
+    from cqox_assets.synthesis.quality_score import quality_of
+
+    partition, results = Partition.parse(context.partition_key), Results(settings.warehouse)
+    present = results.present(partition.key)
+    score, before = quality_of(present), results.earlier("synthesis/quality_score", partition.key)
+    if before is not None:
+        score = with_comparison(score, before[1], (before[0], partition.period))
+    return dg.MaterializeResult(
+        value=score,
+        metadata={
+            "fingerprint": present.fingerprint,
+            "axes": dg.MetadataValue.md(score.markdown()),
+            **numbers({"score": score.score, **score.axes}),
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                asset_key=SCORE_KEY,
+                check_name="zone",
+                passed=score.zone == "pass",
+                severity=dg.AssetCheckSeverity.WARN,
+                description=f"{score.zone}: {'no evidence' if score.score is None else f'{score.score:g} of 100'}",
+            )
+        ],
+    )
+
+
+@dg.asset(
+    key=CRITIQUE_KEY,
+    deps=JUDGED,
+    description="A reviewer by fixed rules: approve, iterate with remedies from a fixed list (all shown), or reject.",
+    code_version="1",
+    check_specs=[dg.AssetCheckSpec("approved", asset=CRITIQUE_KEY, description="The review approves the analysis.")],
+    **STAGE,
+)
+def critique(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings]) -> dg.MaterializeResult:
+    """Review the analysis of the current study; remedies are carried out here and shown."""
+    from cqox_assets.synthesis.critique import APPROVE, critique_of
+
+    present = Results(settings.warehouse).present(Partition.parse(context.partition_key).key)
+    found = critique_of(present)
+    return dg.MaterializeResult(
+        value=found,
+        metadata={
+            "fingerprint": present.fingerprint,
+            "verdict": found.verdict,
+            "review": dg.MetadataValue.md(found.markdown()),
+            "rounds": len(found.rounds) - 1,
+            "seconds": found.seconds,
+            "budget_seconds": found.budget_seconds,
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                asset_key=CRITIQUE_KEY,
+                check_name="approved",
+                passed=found.verdict == APPROVE,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=found.sentence,
+            )
+        ],
+    )
+
+
+ASSETS = [
+    effect_summary,
+    design_gates,
+    guardrail_effects,
+    counterfactual_systems,
+    policy_value,
+    quality_score,
+    critique,
+]

@@ -9,6 +9,7 @@ from cqox_assets.discovery.plan import MethodPlan
 from cqox_assets.result import Effect, EffectEstimate, Failure, Outcome, Refusal
 from cqox_assets.synthesis._helpers import normal_quantile, spread_of, weighted_median
 from cqox_assets.synthesis.assumption_ledger import LedgerRow, assumption_ledger
+from cqox_assets.synthesis.populations import other_populations, populations_of
 from cqox_assets.wording import listed, short
 
 FORMULA = (
@@ -38,6 +39,11 @@ class EffectGroup:
         Estimators shown but not counted, because the study's design contradicts what they assume.
     differing, shared : tuple of str
         Assumptions that some, or all, of the counted estimators make.
+    parting : str
+        Where the estimators do not agree closely: the assumption that parts them most, with what those who make it
+        find and what the others find.
+    population : str
+        Whom the average is about where a study has several arms; empty where there is only one answer to that.
     """
 
     estimand: str
@@ -62,13 +68,16 @@ class EffectGroup:
     set_aside: Mapping[str, str] = field(default_factory=dict)
     shared: tuple[str, ...] = ()
     differing: tuple[str, ...] = ()
+    parting: str = ""
+    population: str = ""
 
     @property
     def label(self) -> str:
-        """Estimand, contrast and place in words."""
+        """Estimand, contrast, place and population in words."""
         place = ", ".join(f"{key} {value}" for key, value in self.at.items())
         scale = "" if self.scale == "difference" else f" ({self.scale.replace('_', ' ')})"
-        return f"{self.estimand} of {self.contrast}{scale}" + (f" at {place}" if place else "")
+        among = f" among {self.population}" if self.population else ""
+        return f"{self.estimand} of {self.contrast}{scale}" + (f" at {place}" if place else "") + among
 
 
 @dataclass(frozen=True)
@@ -188,11 +197,17 @@ def _condense(
     aside = {name: reason for name in members if (reason := _contradicted(answered[name], plan))}
     aside |= _repeated({name: effect for name, effect in members.items() if name not in aside})
     counted = {name: effect for name, effect in members.items() if name not in aside}
+    # In a trial chance makes the units of any two arms like those of all.
+    places = {} if plan.design == "trial" else populations_of(members)
+    population, others = other_populations(places, counted)
+    aside |= others
+    counted = {name: effect for name, effect in counted.items() if name not in others}
     estimand, contrast, scale, place = key
     null = next(iter(members.values())).null
     numbers = consensus_of(list(counted.values()))
     assumed = [{item.name for item in answered[name].assumptions} for name in counted]
     shared = set.intersection(*assumed) if assumed else set()
+    parting = _parting(counted, assumed, numbers["agreement"])
     return EffectGroup(
         estimand=estimand,
         contrast=contrast,
@@ -203,7 +218,17 @@ def _condense(
         set_aside=aside,
         shared=tuple(sorted(shared)),
         differing=tuple(sorted(set().union(*assumed) - shared)),
-        sentence=_sentence(numbers, tuple(counted), aside),
+        sentence=" ".join(
+            part
+            for part in (
+                _sentence(numbers, tuple(counted), aside),
+                f"It averages over {population}." if population else "",
+                parting,
+            )
+            if part
+        ),
+        parting=parting,
+        population=population,
         **numbers,
     )
 
@@ -316,7 +341,10 @@ def _agreement(effects: Sequence[Effect], spread: float, sampling: float | None,
 
 
 def _sentence(numbers: Mapping[str, Any], names: Sequence[str], aside: Mapping[str, str]) -> str:
-    left_out = f" {listed(tuple(aside))} shown but not counted: {next(iter(aside.values()))}." if aside else ""
+    left_out = "".join(
+        f" {listed([name for name in aside if aside[name] == reason])} shown but not counted: {reason}."
+        for reason in dict.fromkeys(aside.values())
+    )
     if numbers["consensus"] is None:
         return f"No estimator that this design supports answered.{left_out}"
     if len(names) == 1:
@@ -334,6 +362,30 @@ def _sentence(numbers: Mapping[str, Any], names: Sequence[str], aside: Mapping[s
         "" if numbers["sampling"] is None else f" against a typical standard error of {short(numbers['sampling'])}"
     )
     return f"{text}{against} (I squared {numbers['heterogeneity']:.0%}).{left_out}"
+
+
+def _parting(counted: Mapping[str, Effect], assumed: Sequence[set[str]], agreement: str) -> str:
+    """Name the assumption that parts disagreeing estimators: its makers' median is furthest from the others'."""
+    if agreement not in ("moderate", "strong_disagreement"):
+        return ""
+    values = [effect.estimate for effect in counted.values()]
+    gaps: list[tuple[float, str, float, float]] = []
+    every = {name for made in assumed for name in made}
+    for name in sorted(name for name in every if not all(name in made for made in assumed)):
+        sides = [
+            [value for value, made in zip(values, assumed, strict=True) if (name in made) is yes]
+            for yes in (True, False)
+        ]
+        with_it, without = (weighted_median(side, [1.0] * len(side)) for side in sides)
+        gaps.append((abs(with_it - without), name, with_it, without))
+    if not gaps:
+        return "They make the same assumptions, so their models or their samples part them."
+    _, name, with_it, without = max(gaps, key=lambda item: item[0])
+    makers = [estimator for estimator, made in zip(counted, assumed, strict=True) if name in made]
+    return (
+        f"The assumption that parts them most is {name.replace('_', ' ')}: {listed(makers, 4)} make it and find "
+        f"{short(with_it)}, the others {short(without)}."
+    )
 
 
 def _preferred(plan: MethodPlan, groups: Sequence[EffectGroup]) -> tuple[str, tuple[str, ...]]:

@@ -91,9 +91,14 @@ def answer(spec: EstimatorSpec, study: Study, **values: object) -> EffectEstimat
     return outcome
 
 
-def numbers(outcome: EffectEstimate) -> np.ndarray:
-    """Every estimate and standard error, in order."""
-    return np.array([[effect.estimate, effect.std_error or 0.0] for effect in outcome.effects])
+def numbers(outcome: EffectEstimate, *, mirrored: bool = False) -> np.ndarray:
+    """Every estimate and standard error, in order; groups ranked by effect change ends if effects change signs."""
+    effects = list(outcome.effects)
+    ranked = [place for place, effect in enumerate(effects) if "group" in effect.at and effect.estimand == "CATE"]
+    if mirrored:
+        for place, effect in zip(ranked, [effects[place] for place in reversed(ranked)], strict=True):
+            effects[place] = effect
+    return np.array([[effect.estimate, effect.std_error or 0.0] for effect in effects])
 
 
 def factors(outcome: EffectEstimate, slope: float) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -74,6 +76,65 @@ def test_missing_role_is_a_refusal(frame: pd.DataFrame) -> None:
     outcome = cqox.estimate("propensity_matching", frame, {"outcome": "y", "treatment": "d"})
     assert isinstance(outcome, Refusal)
     assert outcome.code == "missing_role"
+
+
+UNUSABLE = {
+    "words": (lambda y: "level " + y.round().astype(str), "outcome_not_numeric"),
+    "dates": (lambda y: pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(len(y)), "D"), "outcome_is_date"),
+}
+
+
+@pytest.mark.parametrize(("change", "code"), UNUSABLE.values(), ids=UNUSABLE)
+def test_values_that_cannot_be_used_are_refused_not_raised(frame: pd.DataFrame, change: Any, code: str) -> None:
+    bad = frame.assign(y=change(frame["y"]))
+    alone = cqox.estimate("ols", bad, ROLES)
+    assert isinstance(alone, Refusal)
+    assert (alone.estimator, alone.code) == ("ols", code)
+    assert "'y'" in alone.reason
+    assert alone.remedy.startswith("give ")
+    together = cqox.estimate_all(bad, ROLES)
+    assert set(together) == set(cqox.estimators())
+    for name, outcome in together.items():
+        assert outcome == replace(alone, estimator=name)
+    plan = cqox.plan(bad, ROLES)
+    assert plan.ranked == ()
+    assert set(plan.refused) == set(cqox.estimators())
+    assert all(alone.remedy in remedy for remedy in plan.refused.values())
+    with pytest.raises(CatalogError, match="'calliper'"):
+        cqox.estimate("propensity_matching", bad, ROLES, calliper=0.2)
+    estimate = cqox.estimate("ols", frame, ROLES)
+    assert isinstance(estimate, EffectEstimate)
+    asked = cqox.sensitivity("e_value", bad, ROLES, estimate)
+    assert isinstance(asked, Refusal)
+    assert asked.code == code
+
+
+@pytest.mark.parametrize("column", ["y", "d"])
+@pytest.mark.parametrize("value", [np.nan, None, "same", np.inf])
+def test_columns_that_say_nothing_are_refused(frame: pd.DataFrame, column: str, value: object) -> None:
+    bad = frame.assign(**{column: pd.Series([value] * len(frame), dtype=object)})
+    for outcome in cqox.estimate_all(bad, ROLES).values():
+        assert isinstance(outcome, Refusal)
+        assert outcome.reason
+        assert outcome.remedy
+    cqox.plan(bad, ROLES)
+
+
+def test_two_columns_of_one_name_are_refused(frame: pd.DataFrame) -> None:
+    twice = pd.concat([frame, frame[["x0"]]], axis=1)
+    outcome = cqox.estimate("ols", twice, ROLES)
+    assert isinstance(outcome, Refusal)
+    assert outcome.code == "column_name_twice"
+
+
+def test_mistakes_of_the_caller_are_raised(frame: pd.DataFrame) -> None:
+    for roles, said in (({**ROLES, "nonsense": "x1"}, "nonsense"), ({**ROLES, "outcome": "lacking"}, "lacking")):
+        with pytest.raises(MappingError, match=said):
+            cqox.estimate("ols", frame, roles)
+        with pytest.raises(MappingError, match=said):
+            cqox.estimate_all(frame, roles)
+        with pytest.raises(MappingError, match=said):
+            cqox.plan(frame, roles)
 
 
 def spec_fits(name: str) -> bool:

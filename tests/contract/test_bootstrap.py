@@ -325,3 +325,15 @@ def test_draws_of_one_number_make_one_bin() -> None:
         bins = histogram(np.full(20, value))
         assert len(bins) == 1
         assert bins["count"].iloc[0] == 20
+
+
+@pytest.mark.parametrize("name", ["regression_adjustment", "ols", "g_computation"])
+def test_a_sparse_indicator_that_resamples_lack_is_left_out_there(name: str) -> None:
+    generator = np.random.default_rng(0)
+    x, d = generator.standard_normal(160), np.arange(160) % 2
+    frame = pd.DataFrame({"x": x, "d": d, "y": d + x + generator.standard_normal(160), "rare": np.arange(160) < 2})
+    roles = {"outcome": "y", "treatment": "d", "covariates": ["x", "rare"]}
+    outcome = cqox.estimate("bootstrap", frame, roles, of=name, draws=200)
+    assert isinstance(outcome, EffectEstimate), outcome
+    plain = cqox.estimate(name, frame, roles)
+    assert outcome.std_error == pytest.approx(plain.std_error, rel=0.25)

@@ -283,3 +283,11 @@ def test_an_answer_or_a_refusal(study: Study) -> None:
 def test_every_design_has_a_cutoff_at_any_size() -> None:
     for name in RD.truths:
         assert DESIGNS[name](10, 0)[0].declaration.cutoff == 0.0
+
+
+def test_a_constant_outcome_is_refused_as_such() -> None:
+    frame = pd.DataFrame({"s": np.random.default_rng(0).standard_normal(160), "y": 3.0})
+    outcome = cqox.estimate("regression_discontinuity", frame, {"outcome": "y", "running_variable": "s"}, cutoff=0.0)
+    assert isinstance(outcome, Refusal)
+    assert outcome.code == "constant_outcome"
+    assert "'y'" in outcome.reason

@@ -257,7 +257,7 @@ def test_places_at_the_same_point_are_neighbours() -> None:
                              NeighbourRule("nearest", nearest=5)).matrix  # fmt: skip
     assert matrix.diagonal().sum() == 0
     assert np.asarray(matrix.sum(axis=1)).ravel() == pytest.approx(1)
-    assert (matrix.getnnz(axis=1) == 5).all()
+    assert (matrix.getnnz(axis=1) == 11).all()  # 12 units share each place, and no 5 of them are nearer
 
 
 @pytest.mark.parametrize(
@@ -401,3 +401,55 @@ def test_any_map_gets_an_answer_or_a_refusal(study: Study, model: str, islands: 
         return
     assert np.isfinite([effect.estimate for effect in outcome.effects]).all()
     assert "NaN" not in to_text(outcome.to_json())
+
+
+def _at(latitude: np.ndarray, longitude: np.ndarray) -> Study:
+    rng = np.random.default_rng(5)
+    n = len(latitude)
+    frame = pd.DataFrame({"lat": latitude, "lon": longitude, "d": rng.integers(0, 2, n) * 1.0})
+    frame["y"] = frame["d"] + rng.standard_normal(n)
+    roles = {Role.OUTCOME: ("y",), Role.TREATMENT: ("d",), Role.LATITUDE: ("lat",), Role.LONGITUDE: ("lon",)}
+    return Study(frame, roles, arms=("no", "yes"))
+
+
+@pytest.mark.parametrize("values", [{}, {"band": 10.0}, {"planar": True}], ids=str)
+def test_units_at_one_point_have_no_neighbours(values: dict[str, object]) -> None:
+    found = refused(_at(np.full(60, 35.7), np.full(60, 139.7)), **values)
+    assert found.code == "no_distance"
+    assert "all 60 units" in found.reason
+
+
+def test_shared_places_are_counted() -> None:
+    rng = np.random.default_rng(6)
+    apart = rng.uniform(30, 40, (60, 2))
+    crowded = apart.copy()
+    crowded[:20] = crowded[0]
+
+    def said(places: np.ndarray, **values: object) -> list[str]:
+        outcome = answer(SPATIAL, _at(places[:, 0], places[:, 1]), model="lag", **values)
+        return [notice for notice in outcome.notices if "share their place" in notice]
+
+    assert said(apart) == []
+    for values in ({}, {"band": 800.0}):
+        assert said(crowded, **values) == ["20 units share their place with others"]
+    pairs = apart.copy()
+    pairs[1::2] = pairs[::2]
+    assert said(pairs) == ["60 units share their place with others"]
+
+
+def test_neighbours_at_equal_distances_do_not_depend_on_the_order_of_rows() -> None:
+    generator = np.random.default_rng(11)
+    side = np.arange(12)
+    frame = pd.DataFrame(
+        {"lat": np.repeat(side, 12).astype(float), "lon": np.tile(side, 12).astype(float), "d": np.arange(144) % 2}
+    )
+    frame["y"] = frame["d"] + generator.standard_normal(144)
+    frame = pd.concat([frame, frame.head(30)])  # places that are shared
+    roles = {"outcome": "y", "treatment": "d", "latitude": "lat", "longitude": "lon"}
+    found = [
+        cqox.estimate("geographic", frame.sample(frac=1, random_state=seed), roles, planar=True, nearest=6)
+        for seed in (0, 1, 2)
+    ]
+    for other in found[1:]:
+        assert other.estimate == pytest.approx(found[0].estimate, rel=1e-6)
+        assert other.std_error == pytest.approx(found[0].std_error, rel=1e-6)

@@ -148,3 +148,25 @@ def test_without_heterogeneity_ranks_promise_nothing(spec: EstimatorSpec) -> Non
         ranked = answer(spec, DESIGNS["null_effect"](1000, seed)[0]).tables["rank_weighted_effects"]
         wrong += int((ranked["estimate"].abs() > 1.96 * ranked["std_error"]).any())
     assert wrong <= 1
+
+
+@each
+def test_group_effects_follow_the_average_or_come_first(spec: EstimatorSpec) -> None:
+    study = small("confounded_smooth", 2000)
+    average, groups = (answer(spec, study, estimand=name) for name in ("ATE", "CATE"))
+    assert [effect.estimand for effect in average.effects] == ["ATE", *["CATE"] * 5]
+    assert [effect.estimand for effect in groups.effects] == [*["CATE"] * 5, "ATE"]
+    assert groups.effects[0].at == {"group": "5 of 5 by predicted effect"}
+    assert groups.effects[:5] == average.effects[1:]
+    table = average.tables["calibration"]
+    assert [effect.estimate for effect in groups.effects[:5]] == table["observed"].tolist()[::-1]
+    assert np.average(table["observed"], weights=table["rows"]) == pytest.approx(average.estimate)
+
+
+@pytest.mark.parametrize("design", ["randomised_trial", "confounded_smooth", "weighted_sample", "clustered_trial"])
+@each
+def test_the_headline_is_that_of_the_entry_it_names(spec: EstimatorSpec, design: str) -> None:
+    study, other = small(design, 400), load_estimators()[spec.headline_of]
+    own, same = answer(spec, study).headline, answer(other, study).headline
+    assert (own.estimate, own.std_error, own.p_value) == pytest.approx((same.estimate, same.std_error, same.p_value))
+    assert (own.interval.low, own.interval.high) == pytest.approx((same.interval.low, same.interval.high))

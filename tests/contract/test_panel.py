@@ -9,6 +9,7 @@ import pytest
 import cqox_assets as cqox
 from cqox_assets.catalog import load_estimators
 from cqox_assets.discovery.plan import plan_methods
+from cqox_assets.errors import CatalogError
 from cqox_assets.measures import Status
 from cqox_assets.result import EffectEstimate, Refusal
 from cqox_assets.simulate.designs import DESIGNS
@@ -38,6 +39,21 @@ def _refused(study: Study, **values: object) -> Refusal:
     assert isinstance(outcome, Refusal), outcome
     assert outcome.remedy
     return outcome
+
+
+@pytest.mark.parametrize(("kind", "power"), [("HC2", 1), ("HC3", 2)])
+def test_two_by_two_offers_leverage_adjusted_errors(kind: str, power: int) -> None:
+    study = _two_periods()
+    found = answer(DID, study, method="interaction_ols", se=kind, interval_form="normal")
+    group, post, y = study.frame["g"], (study.frame["time"] == 2) * 1.0, study.frame["y"].to_numpy()
+    x = np.column_stack([np.ones(len(y)), group, post, group * post])
+    bread = np.linalg.inv(x.T @ x)
+    left = y - x @ (bread @ x.T @ y)
+    leverage = np.einsum("ij,jk,ik->i", x, bread, x)
+    meat = x.T @ (x * (left**2 / (1 - leverage) ** power)[:, None])
+    assert found.std_error == pytest.approx(float(np.sqrt((bread @ meat @ bread)[3, 3])), rel=1e-10)
+    with pytest.raises(CatalogError, match="unit and period effects"):
+        answer(DID, study, method="twfe", se=kind)
 
 
 def test_a_cross_section_is_refused_and_not_planned() -> None:
@@ -97,6 +113,7 @@ def _cohorts(study: Study, values: np.ndarray) -> Study:
         (lambda unit, time: np.full(len(unit), 3.0), "no_untreated_units", "all units"),
         (lambda unit, time: np.full(len(unit), 0.0), "no_treated_units", "no unit"),
         (lambda unit, time: np.where(unit % 2 == 0, 3.5, 0.0), "cohort_no_period", "3.5"),
+        (lambda unit, time: np.where(unit % 2 == 0, 3.0, -1.0), "cohort_no_period", "-1"),
         (lambda unit, time: np.where(time > 2, 3.0, 0.0), "cohort_varies", "changes within"),
         (lambda unit, time: np.where(unit < 50, 1.0, 3.0), "nobody_left", "from the start"),
         (lambda unit, time: np.where(unit == 5, 3.0, 0.0), "too_few_clusters", "one unit"),
@@ -108,6 +125,42 @@ def test_timing_that_allows_no_comparison_is_refused(first: object, code: str, w
     outcome = _refused(_cohorts(study, first(unit, time)))  # type: ignore[operator]
     assert outcome.code == code
     assert word in outcome.reason
+
+
+def _marked(mark: object) -> tuple[pd.DataFrame, dict[str, str]]:
+    frame = _panel().frame
+    cohort = np.where(frame["unit"] % 2 == 0, 3.0, 0.0)
+    frame = frame.assign(first=cohort, d=mark(cohort, frame["unit"]))  # type: ignore[operator]
+    return frame, {"outcome": "y", "treatment": "d", "unit": "unit", "time": "time", "cohort": "first"}
+
+
+def test_a_treatment_that_contradicts_the_cohort_is_said() -> None:
+    def said(mark: object) -> list[str]:
+        outcome = cqox.estimate("difference_in_differences", *_marked(mark))
+        assert isinstance(outcome, EffectEstimate), outcome
+        return [notice for notice in outcome.notices if "'d'" in notice and "'first'" in notice]
+
+    units = _panel().frame["unit"].nunique()
+    treated = int((np.unique(_panel().frame["unit"]) % 2 == 0).sum())
+    assert said(lambda cohort, unit: (cohort > 0) * 1) == []
+    for constant in (0, 1):
+        (notice,) = said(lambda cohort, unit, value=constant: np.full(len(cohort), value))
+        assert f"is '{constant}' in every row" in notice
+        assert f"{treated} of {units} units start" in notice
+    (notice,) = said(lambda cohort, unit: np.where(unit < 5, cohort == 0, cohort > 0) * 1)
+    wrong = int((np.unique(_panel().frame["unit"]) < 5).sum())
+    assert f"disagree in {wrong} of {units} units" in notice
+    backwards = cqox.estimate("difference_in_differences", *_marked(lambda cohort, unit: (cohort == 0) * 1))
+    assert isinstance(backwards, Refusal)
+    assert backwards.code == "cohort_contradicts_treatment"
+
+
+def test_negative_cohorts_are_periods_where_time_is_negative() -> None:
+    study = _panel()
+    time = study.frame["time"].to_numpy() - 10
+    cohort = np.where(study.frame["unit"] % 2 == 0, -7.0, 0.0)
+    shifted = _cohorts(replaced(study, Role.TIME, time), cohort)
+    assert answer(DID, shifted).estimate == answer(DID, _cohorts(study, np.where(cohort < 0, 3.0, 0.0))).estimate
 
 
 def test_cohorts_after_the_last_period_count_as_untreated() -> None:

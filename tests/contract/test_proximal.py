@@ -175,8 +175,9 @@ def test_roles_that_do_not_suffice_are_refused():
 
 def test_proxies_that_agree_perfectly_or_not_at_all():
     study = small("proxied_confounder", 400)
-    same = answer(SPEC, replaced(study, Role.OUTCOME_PROXY, study.frame["z0"].to_numpy()))
-    assert same.diagnostic("proxy_f").value > 1e12
+    assert run(SPEC, replaced(study, Role.OUTCOME_PROXY, study.frame["z0"].to_numpy())).code == "proxies_coincide"
+    nearly = study.frame["z0"].to_numpy() + 1e-4 * study.frame["w0"].to_numpy()
+    assert answer(SPEC, replaced(study, Role.OUTCOME_PROXY, nearly)).diagnostic("proxy_f").value > 1e6
     residue = study.frame["w0"].to_numpy()
     columns = np.column_stack([np.ones(400), study.matrix(), study.column(Role.TREATMENT), study.frame["z0"]])
     apart = residue - columns @ np.linalg.lstsq(columns, residue, rcond=None)[0]
@@ -273,3 +274,30 @@ def test_an_answer_or_a_refusal_on_any_proxies(study, method, outcome_form, trea
     assert "NaN" not in to_text(outcome.to_json())
     for table in outcome.tables.values():
         assert not table.isna().any().any()
+
+
+@pytest.mark.parametrize("copy", [lambda z: z, lambda z: 3 - 1e6 * z], ids=["copy", "linear"])
+@pytest.mark.parametrize("params", [{}, {"method": "doubly_robust"}], ids=["outcome", "robust"])
+def test_one_variable_is_not_two_proxies(copy, params):
+    frame = small("proxied_twice", 400).frame
+    frame = frame.assign(again=copy(frame["z1"]))
+    roles = {"outcome": "y", "treatment": "d", "covariates": ["x0", "x1"], "treatment_proxy": ["z0", "z1"]}
+    for outcome_proxy, named in (("again", "'z1'"), (["w0", "again"], "'z1'")):
+        found = cqox.estimate("proximal", frame, {**roles, "outcome_proxy": outcome_proxy}, **params)
+        assert isinstance(found, Refusal), found
+        assert found.code == "proxies_coincide"
+        assert "outcome_proxy 'again' is the same as treatment_proxy " + named in found.reason
+        assert found.remedy
+    same = cqox.estimate("proximal", frame, {**roles, "outcome_proxy": "z0"}, **params)
+    assert isinstance(same, Refusal)
+    assert "outcome_proxy 'z0' is the same as treatment_proxy 'z0'" in same.reason
+
+
+def test_an_outcome_proxy_made_of_treatment_proxies_is_refused():
+    frame = small("proxied_twice", 400).frame
+    frame = frame.assign(index=frame["z0"] + frame["z1"])
+    roles = {"outcome": "y", "treatment": "d", "treatment_proxy": ["z0", "z1"], "outcome_proxy": "index"}
+    found = cqox.estimate("proximal", frame, roles)
+    assert isinstance(found, Refusal)
+    assert found.code == "proxies_coincide"
+    assert "'index' is a linear combination of treatment_proxy 'z0', 'z1'" in found.reason

@@ -1,12 +1,14 @@
 """What the synthetic control promises beyond the general contract."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
+import cqox_assets as cqox
 from cqox_assets.catalog import load_estimators
 from cqox_assets.discovery.plan import plan_methods
 from cqox_assets.errors import CatalogError
-from cqox_assets.numerics.simplex import simplex_weights
+from cqox_assets.numerics.simplex import movable_weight, simplex_weights
 from cqox_assets.result import Refusal
 from cqox_assets.study import Role, Study
 from tests.contract.helpers import answer, numbers, replaced, run, small, without
@@ -103,3 +105,51 @@ def test_synthetic_did_is_indifferent_to_a_constant() -> None:
     assert found[0].estimate == pytest.approx(found[1].estimate)
     assert abs(found[0].estimate - 1) < 4 * found[0].std_error  # type: ignore[operator]
     assert answer(SCM, shifted).estimate > 10
+
+
+def _short(units: int, periods: int, seed: int = 5) -> pd.DataFrame:
+    """As many units and periods; the first unit is treated in the second half."""
+    unit, time = np.repeat(np.arange(units), periods), np.tile(np.arange(periods), units)
+    y = np.random.default_rng(seed).standard_normal(units * periods)
+    y[:periods] /= 4  # within the donors' hull
+    return pd.DataFrame({"u": unit, "t": time, "y": y, "d": ((unit == 0) & (time >= periods // 2)).astype(int)})
+
+
+ROLES = {"outcome": "y", "unit": "u", "time": "t", "treatment": "d"}
+
+
+def test_weights_that_are_not_unique_are_said_and_no_ratio_is_made_up() -> None:
+    outcome = cqox.estimate("synthetic_control", _short(31, 8), ROLES)
+    found = {item.name: item for item in outcome.diagnostics}["movable_weight"]
+    assert found.status == "warn"
+    assert found.value > 0.1
+    assert "30 donors for 4 periods" in found.detail
+    assert outcome.p_value is None
+    assert any("without error" in notice for notice in outcome.notices)
+    ratios = outcome.tables["placebos"]["ratio"]
+    assert np.isnan(ratios.iloc[0])
+    assert not ratios.max() > 1e6
+
+
+def test_unique_weights_pass() -> None:
+    outcome = answer(SCM, _study())
+    found = {item.name: item for item in outcome.diagnostics}["movable_weight"]
+    assert (found.status, found.value) == ("pass", pytest.approx(0, abs=1e-6))
+    ridge = answer(SCM, _study(), method="synthetic_did")
+    assert {item.name: item.status for item in ridge.diagnostics}["movable_weight"] == "not_run"
+
+
+def test_the_share_that_can_move_is_found() -> None:
+    pool = np.random.default_rng(2).standard_normal((40, 4))
+    twins = np.column_stack([pool, pool[:, 0]])
+    target = pool @ np.array([0.6, 0.4, 0.0, 0.0])
+    assert movable_weight(target, twins, np.array([0.6, 0.4, 0, 0, 0])) == pytest.approx(0.6, abs=1e-6)
+    assert movable_weight(target, twins, np.array([0.3, 0.4, 0, 0, 0.3])) == pytest.approx(0.3, abs=1e-6)
+    assert movable_weight(target, pool, np.array([0.6, 0.4, 0, 0])) == pytest.approx(0, abs=1e-6)
+    assert movable_weight(pool[:, 2], pool, np.array([0, 0, 1.0, 0])) == pytest.approx(0, abs=1e-6)
+
+
+def test_one_period_before_treatment_is_said() -> None:
+    frame = _short(12, 6).query("t >= 2")
+    outcome = cqox.estimate("synthetic_control", frame, ROLES)
+    assert any("one period before treatment" in notice for notice in outcome.notices)

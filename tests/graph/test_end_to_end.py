@@ -7,6 +7,9 @@ import pandas as pd
 import pytest
 
 import cqox_assets as cqox
+from cqox_assets.decisions.audit import main
+from cqox_assets.decisions.replay import headline_estimator
+from cqox_assets.decisions.schema import violations
 from cqox_assets.results import Results
 from cqox_resources.settings import Settings
 from tests.conftest import DATA
@@ -44,8 +47,13 @@ def test_nsw_becomes_a_card_that_is_not_hold(home):
     for figure in ("ate_distribution", "covariate_balance", "propensity_overlap"):
         assert (folder / "figures" / f"{figure}.png").read_bytes().startswith(b"\x89PNG")
         assert f"figures/{figure}." in page
-    audit = json.loads((folder / "audit.json").read_text("utf-8"))["entries"]
+    audit = [json.loads(line) for line in (folder / "audit.jsonl").read_text("utf-8").splitlines()]
     assert [entry["event"] for entry in audit] == ["declared", "decided"]
+    assert violations(found) == []
+    for name in ("decision_card.ja.html", "decision_card.ja.pdf", "decision_card.pdf", "decision_card.tex"):
+        assert (folder / name).stat().st_size > 500, name
+    assert f"Reproduced: {headline_estimator(found)} gives" in (folder / "analysis.ipynb").read_text("utf-8")
+    assert main(["verify", str(home / "reports")]) == 0
     assert audit[0]["declaration"]["design"] == "trial"
 
 

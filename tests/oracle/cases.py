@@ -48,17 +48,22 @@ class Case:
     def choose(self, key: str, known: Mapping[Any, Any]) -> Any:
         """Translate the spec's value of a key; a value that is not in `known` leaves the entry uncovered."""
         value = self.spec.get(key)
-        if value not in known:
+        if isinstance(value, (list, dict)) or value not in known:
             raise UncoveredError(f"{key} = {value!r} is not offered")
         return known[value]
 
 
-def read_entries(folder: Path) -> list[dict[str, Any]]:
-    """Return every entry of every JSON file of a folder."""
-    entries: list[dict[str, Any]] = []
+def read_entries(folder: Path) -> list[Any]:
+    """Return every entry of every JSON file of a folder; a file that is no list of entries is one odd entry itself."""
+    entries: list[Any] = []
     for path in sorted(folder.glob("*.json")):
-        content = json.loads(path.read_text(encoding="utf-8"))
-        entries += content["entries"] if isinstance(content, dict) else content
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            entries.append({"id": path.name, "unreadable": str(error)})
+            continue
+        listed = content.get("entries") if isinstance(content, dict) else content
+        entries += listed if isinstance(listed, list) else [{"id": path.name}]
     return entries
 
 
@@ -70,7 +75,7 @@ def build_case(spec: Mapping[str, Any], folders: Sequence[Path]) -> Case:
         return Case(spec, None, roles)
     if spec.get("rows") is not None and len(frame) != spec["rows"]:
         raise AssertionError(f"the data have {len(frame)} rows, the reference {spec['rows']}")
-    frame, added = _with_dummies(frame, spec.get("dummies") or {})
+    frame, added = with_dummies(frame, spec.get("dummies") or {})
     roles["covariates"] = [*roles.get("covariates", []), *added]
     missing = sorted({name for names in roles.values() for name in names} - set(frame.columns))
     if missing:
@@ -110,7 +115,8 @@ def _read(name: str, folders: tuple[Path, ...]) -> pd.DataFrame:
     raise UncoveredError(f"data file {name} is not there")
 
 
-def _with_dummies(frame: pd.DataFrame, dummies: Mapping[str, Any]) -> tuple[pd.DataFrame, list[str]]:
+def with_dummies(frame: pd.DataFrame, dummies: Mapping[str, Any]) -> tuple[pd.DataFrame, list[str]]:
+    """Return the rows with one 0/1 column `column=level` per level except the reference, and the new columns."""
     columns: dict[str, pd.Series] = {}
     for column, reference in dummies.items():
         levels = sorted(frame[column].dropna().unique().tolist())

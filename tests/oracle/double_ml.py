@@ -22,6 +22,7 @@ def cross_fitted(case: Case, scores: Mapping[str, str]) -> Answer:
     outcome = case.choose("outcome_learner", {"ols": "ols", "ols_per_arm": "ols_per_arm", **trees})
     treatment = case.choose("treatment_learner", {"ols": "ols", "logit": "logit", **trees})
     sizes = {name: case.params[name] for name in ("outcome_learner", "treatment_learner") if case.params.get(name)}
+    low, high = _clip(case.spec.get("trim"))
     result = ask(
         case,
         "double_ml",
@@ -34,16 +35,19 @@ def cross_fitted(case: Case, scores: Mapping[str, str]) -> Answer:
         folds_by=case.choose("folds", {"index_mod": "index_mod", "random": "random"}),
         seeds=tuple(case.params.get("seeds") or ()),
         se="influence",
-        clip=_clip(case.spec.get("trim")),
+        clip=low,
+        clip_high=high,
     )
+    if "propensity" not in result.tables:  # an amount has none
+        return headline(result)
     e = result.tables["propensity"]["propensity"]
     return headline(result, e_range=[float(e.min()), float(e.max())])
 
 
-def _clip(trim: Any) -> float:
-    """Return the bound that propensities are moved to."""
+def _clip(trim: Any) -> tuple[float, float | None]:
+    """Return the bounds that propensities are moved to."""
     if trim is None:
-        return 0.0
-    if len(trim) != 2 or abs(trim[0] - (1 - trim[1])) > 1e-12:
-        raise UncoveredError(f"trim = {trim!r} is not symmetric")
-    return float(trim[0])
+        return 0.0, None
+    if not isinstance(trim, list) or len(trim) != 2 or not 0 <= trim[0] < trim[1] <= 1:
+        raise UncoveredError(f"trim = {trim!r} is no pair of bounds")
+    return float(trim[0]), float(trim[1])

@@ -2,12 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
 from typing import Any
+
+import pandas as pd
+from scipy.special import stdtrit
 
 import cqox_assets as cqox
 from cqox_assets.errors import CatalogError
@@ -15,7 +18,7 @@ from cqox_assets.result import EffectEstimate
 from tests.oracle import adapters
 from tests.oracle.cases import COMMON_KEYS, Case, UncoveredError, build_case
 
-_Z = 1.959963984540054
+Z = 1.959963984540054
 _RANDOM_SE = ("bootstrap", "placebo", "median_over_seeds", "forest_")
 _FOLLOWS = {"normal", "t_clusters_minus_1", "t_df_minus_1", "percentile", "exp_normal", "quantiles_of_draws"}
 
@@ -58,10 +61,19 @@ def ask(case: Case, name: str, **params: Any) -> EffectEstimate:
     assert case.frame is not None
     used = dict.fromkeys(name for names in case.roles.values() for name in names)
     tables = params.pop("tables", None if case.edges is None else {"edges": case.edges})
-    outcome = cqox.estimate(name, case.frame[list(used)], dict(case.roles), tables=tables, **params)
+    stated = {"treatment_kind": "continuous"} if is_amount(case) else {}
+    outcome = cqox.estimate(name, case.frame[list(used)], dict(case.roles), tables, stated, **params)
     if not isinstance(outcome, EffectEstimate):
         raise RefusedError(f"refused ({outcome.code}): {outcome.reason}")
     return outcome
+
+
+def is_amount(case: Case) -> bool:
+    """Whether the treatment is one numeric column that is not 0/1: the vocabulary then means an amount, not arms."""
+    names = case.roles.get("treatment", [])
+    if case.frame is None or len(names) != 1 or not pd.api.types.is_numeric_dtype(case.frame[names[0]]):
+        return False
+    return not case.frame[names[0]].dropna().isin((0, 1)).all()
 
 
 def headline(result: EffectEstimate, **extras: Any) -> Answer:
@@ -78,25 +90,51 @@ def load_adapters() -> dict[str, ModuleType]:
     }
 
 
-def run_entry(entry: Mapping[str, Any], folders: Sequence[Path], known: Mapping[str, ModuleType]) -> Verdict:
-    """Answer and judge one entry; nothing that goes wrong stops the others."""
-    spec, facts = entry["spec"], (entry["id"], entry["spec"].get("method", ""), entry["kind"])
+def run_entry(entry: Any, folders: Sequence[Path], known: Mapping[str, ModuleType]) -> Verdict:
+    """Answer and judge one entry; nothing that goes wrong with it stops the others."""
+    facts = _facts(entry)
     try:
+        spec = _spec_of(entry)
         if entry.get("data_available") is False:
             raise UncoveredError("the data are not available")
-        adapter = known.get(spec.get("method"))
+        adapter = known.get(str(spec.get("method")))
         if adapter is None:
             raise UncoveredError(f"method {spec.get('method')!r} has no adapter")
         _check_vocabulary(spec, adapter)
         answer = adapter.answer(build_case(spec, folders))
+        problems = judge_answer(entry, answer)
+        status = "reported" if spec.get("compare") == "report" else ("missed" if problems else "met")
+        return Verdict(
+            *facts, status, "; ".join(problems), answer.value, entry.get("value"), answer.se, entry.get("se")
+        )
     except (UncoveredError, CatalogError) as error:  # a parameter that the product does not offer
         return Verdict(*facts, "uncovered", str(error))
     except Exception as error:  # a refusal or a bug where the references have a number
         return Verdict(*facts, "missed", f"{type(error).__name__}: {error}", value=entry.get("value"))
-    problems = judge_answer(entry, answer)
-    reported = spec.get("compare") == "report"
-    status = "reported" if reported else ("missed" if problems else "met")
-    return Verdict(*facts, status, "; ".join(problems), answer.value, entry.get("value"), answer.se, entry.get("se"))
+
+
+def _facts(entry: Any) -> tuple[str, str, str]:
+    """Return identity, method and kind of an entry, whatever it is."""
+    content = entry if isinstance(entry, Mapping) else {}
+    spec = content.get("spec")
+    method = spec.get("method") if isinstance(spec, Mapping) else None
+    return str(content.get("id", "(no id)")), str(method or ""), str(content.get("kind", ""))
+
+
+def _spec_of(entry: Any) -> Mapping[str, Any]:
+    """Return the spec of an entry that has everything an entry needs."""
+    if not isinstance(entry, Mapping):
+        raise UncoveredError(f"the entry is a {type(entry).__name__}, not an object")
+    for key in ("spec", "kind", "value"):
+        if key not in entry:
+            raise UncoveredError(f"the entry has no '{key}'")
+    spec = entry["spec"]
+    if not isinstance(spec, Mapping):
+        raise UncoveredError(f"the entry's spec is a {type(spec).__name__}, not an object")
+    for key in ("params", "roles"):
+        if not isinstance(spec.get(key) or {}, Mapping):
+            raise UncoveredError(f"spec.{key} is a {type(spec[key]).__name__}, not an object")
+    return spec
 
 
 def _check_vocabulary(spec: Mapping[str, Any], adapter: ModuleType) -> None:
@@ -167,7 +205,7 @@ def _interval(entry: Mapping[str, Any], own: Answer, room: float | None, se_room
         return []
     if absolute is None and (room is None or se_room is None):
         return []
-    allowed = absolute if absolute is not None else 1.001 * ((room or 0.0) + _Z * (se_room or 0.0))
+    allowed = absolute if absolute is not None else 1.001 * ((room or 0.0) + Z * (se_room or 0.0))
     pairs = zip(("low", "high"), own.ci, ends, strict=True)
     return [text for name, mine, end in pairs if end is not None for text in _differs(f"ci {name}", mine, end, allowed)]
 
@@ -211,11 +249,32 @@ def _same(name: str, own: Any, wanted: Any, relative: float) -> list[str]:
     return _differs(name, float(own), float(wanted), max(1e-12, relative * abs(float(wanted))))
 
 
-def interval_form(case: Case) -> str:
-    """Return the estimator's `interval_form` for the spec's `ci`; another form leaves the entry uncovered."""
-    clustered = str(case.spec.get("se")).startswith("CR")
+def interval_form(case: Case, clustered_se: str | None = None, *, restated: bool = False) -> str:
+    """Return the estimator's `interval_form` for the spec's `ci`; another form leaves the entry uncovered.
+
+    What no estimator offers (residual degrees of freedom less one) is possible if `restated`: the adapter then calls
+    :func:`with_interval`.
+    """
+    clustered = str(clustered_se or case.spec.get("se")).startswith("CR")
     known = {None: "auto", "normal": "normal", **({"t_clusters_minus_1": "t"} if clustered else {})}
-    return str(case.choose("ci", known))
+    others = {"t_df_minus_1": "normal", "t_clusters_minus_1": "normal"} if restated else {}
+    return str(case.choose("ci", others | known))
+
+
+def with_interval(case: Case, own: Answer, df: float) -> Answer:
+    """Return the answer with the interval that the spec's `ci` makes of its value and standard error.
+
+    `df` are the residual degrees of freedom. What `ci` says is arithmetic on the two, so it is the same everywhere.
+    """
+    clusters = case.roles.get("cluster")
+    known: dict[str | None, float | None] = {None: None, "normal": math.inf, "t_df_minus_1": df - 1}
+    if clusters and case.frame is not None:
+        known["t_clusters_minus_1"] = float(case.frame[clusters[0]].nunique() - 1)
+    degrees = case.choose("ci", known)
+    if degrees is None or own.se is None:
+        return own
+    reach = own.se * (Z if math.isinf(degrees) else float(stdtrit(degrees, 0.975)))
+    return replace(own, ci=(own.value - reach, own.value + reach))
 
 
 def standard_error(case: Case, *offered: str) -> str:

@@ -7,17 +7,18 @@ import numpy as np
 
 from cqox_assets.result import EffectEstimate
 from tests.oracle.cases import Case, UncoveredError
-from tests.oracle.harness import Answer, ask, without
+from tests.oracle.harness import Answer, ask, with_propensity, without
 
 KEYS = ("cross_fit", "learner", "propensity")
 PARAMS = ("min_samples_leaf", "n_estimators", "replications", "round_score", "seed")
 ROLES = ("outcome", "treatment", "covariates", "replication", "true_effect")
+X_ROLES = (*ROLES, "propensity")
 
 
 def learned(case: Case, name: str, learners: Mapping[Any, str]) -> Answer:
     """Answer the mean effect, or the median over replications of the root mean squared error of unit effects."""
     report = case.choose("report", {"ate": "ate", "median_root_pehe": "pehe"})
-    case.choose("propensity", {"logit": None, None: None})
+    case.choose("propensity", {"logit": None, None: None, **({"known": None} if name == "x_learner" else {})})
     if report == "pehe":
         column = case.roles["replication"][0]
         assert case.frame is not None
@@ -46,6 +47,9 @@ def _one(case: Case, name: str, learners: Mapping[Any, str], replication: Any) -
     if case.params.get("round_score") is not None:
         values["round_score"] = int(case.params["round_score"])
     asked = case
+    if name == "x_learner" and case.spec.get("propensity") is not None:
+        asked = with_propensity(case)
+        values["propensity"] = case.choose("propensity", {"logit": "auto", "known": "known"})
     for role in ("true_effect", "replication"):
         asked = without(asked, role)
     result = ask(asked, name, **values)

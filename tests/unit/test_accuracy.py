@@ -38,17 +38,28 @@ def test_our_unit_effects_beat_a_constant(first):
 
 
 def table(ours: list[float], theirs: list[float]) -> pd.DataFrame:
-    rows = [("CQOx a", k, value) for k, value in enumerate(ours)] + [("peer b", k, v) for k, v in enumerate(theirs)]
+    rows = [("CQOx t_learner", k, value) for k, value in enumerate(ours)]
+    rows += [("econml TLearner", k, value) for k, value in enumerate(theirs)]
     return pd.DataFrame(rows, columns=["method", "replication", "pehe"]).assign(
         benchmark="IHDP", ate_error=1.0, cpu_s=0.1
     )
 
 
-def test_ratios_are_paired_and_judged():
-    better = accuracy.compare(table([1.0, 2.0, 4.0], [1.1, 2.2, 4.4]), "pehe").set_index("method").loc["CQOx a"]
-    assert (better["ratio"], better["low"], better["high"]) == pytest.approx((1 / 1.1,) * 3)
-    page = accuracy.render(table([2.0, 4.0, 8.0], [1.0, 2.0, 4.0]))
-    assert "| IHDP | CQOx a | 4.667 | 4.000 | 0.10 | 2.00 (2.00 to 2.00) | peer b | no |" in page
+def test_ratios_are_paired():
+    found = accuracy.compare(table([1.0, 2.0, 4.0], [1.1, 2.2, 4.4]), "pehe").set_index("method")
+    ratio = found.loc["CQOx t_learner", "counterpart"]
+    assert (ratio.value, ratio.low, ratio.high) == pytest.approx((1 / 1.1,) * 3)
+    assert ratio.held == "yes"
+    assert found.loc["econml TLearner", "counterpart"] is None
+
+
+def test_what_is_above_the_target_is_listed_with_the_replication_that_makes_it_so():
+    page = accuracy.render(table([1.0, 1.0, 7.0], [1.0, 1.0, 1.0]))
+    assert "| IHDP | CQOx t_learner | 3.000 | 1.000 | 0.10 | 3.00 (1.00 to 7.00), econml TLearner | within" in page
+    assert "3.00 (1.00 to 7.00) times econml TLearner (within noise); 1.00 without replication 2." in page
+    assert "No method is." in accuracy.render(table([1.0, 2.0, 4.0], [1.0, 2.0, 4.0]))
+    wide = table([2.0, 4.0, 8.0], [1.0, 2.0, 4.0]).pivot_table(index="replication", columns="method", values="pehe")
+    assert accuracy.ratio_to(wide, "CQOx t_learner", "econml TLearner").held == "no"
 
 
 def test_the_command_keeps_what_it_has(tmp_path, capsys):

@@ -35,6 +35,22 @@ def test_every_estimator_says_what_it_is_for():
         assert "none" not in page.partition("## Example")[2].partition("## Parameters")[0].split("\n")
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name, spec in load_estimators().items()
+        if spec.family in ("weighting", "doubly_robust", "matching", "adjustment")
+    ],
+)
+def test_the_formula_shows_every_average_that_is_offered(name):
+    spec = load_estimators()[name]
+    averages = [str(item) for item in spec.estimands if str(item) in ("ATE", "ATT", "ATC", "ATO")]
+    assert not [item for item in averages if len(averages) > 1 and item not in spec.formula]
+    assert spec.formula.count("{") == spec.formula.count("}")
+    assert spec.formula.count(r"\begin") == spec.formula.count(r"\end")
+
+
 @pytest.mark.parametrize("name", load_estimators())
 def test_the_example_of_a_page_still_gives_its_number(name):
     recorded = json.loads((EVIDENCE / "examples.json").read_text("utf-8"))[name]

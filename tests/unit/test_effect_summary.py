@@ -52,6 +52,45 @@ def test_questions_are_never_mixed():
     }
 
 
+def test_averages_over_two_arms_and_over_all_are_not_mixed():
+    arm = {"at": {"arm": "b"}}
+    answers = {
+        "aipw": answer("aipw", effect(1.0, **arm)),
+        "ols": answer("ols", effect(1.2, **arm)),
+        "off_policy_evaluation": answer("off_policy_evaluation", effect(4.0, **arm)),
+    }
+    group = group_of(summarise(plan_of(), answers))
+    assert group.estimators == ("aipw", "ols")
+    assert "over the units of all arms" in group.set_aside["off_policy_evaluation"]
+    assert group.largest == 1.2
+    assert group.label == "ATE of b - a among the units of these two arms"
+    assert "averages over the units of these two arms" in group.sentence
+    alone = group_of(summarise(plan_of(), {"off_policy_evaluation": answers["off_policy_evaluation"]}))
+    assert (alone.population, alone.set_aside) == ("the units of all arms", {})
+    assert set(group_of(summarise(plan_of("trial"), answers)).estimators) == set(answers)
+
+
+def test_the_effect_on_the_treated_is_about_one_arm_whichever_are_fitted():
+    arm = {"estimand": "ATT", "at": {"arm": "b"}}
+    summary = summarise(plan_of(), {"aipw": answer("aipw", effect(1.0, **arm)), "ols": answer("ols", effect(2.0))})
+    assert group_of(summary, "ATT").population == ""
+
+
+def test_each_reason_names_its_own_estimators():
+    summary = summarise(
+        plan_of(),
+        {
+            "aipw": answer("aipw", effect(1.0)),
+            "copy": answer("copy", effect(1.0)),
+            "naive": answer("naive", effect(9.0), assumptions=(RANDOM,)),
+            "ols": answer("ols", effect(1.5)),
+        },
+    )
+    sentence = group_of(summary).sentence
+    assert "copy shown but not counted: it is the same calculation" in sentence
+    assert "naive shown but not counted: it is right only under random assignment" in sentence
+
+
 def test_the_interval_holds_sampling_and_spread():
     numbers = consensus_of([effect(1.0), effect(2.0), effect(6.0)])
     assert numbers["consensus"] == 2.0

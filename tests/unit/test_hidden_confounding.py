@@ -1,6 +1,7 @@
 """Partial R2 and Rosenbaum bounds: published numbers are with the oracle; here a confounder is hidden and found."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,9 @@ from cqox_assets.numerics.omitted_variables import (
     Coefficient,
     adjusted,
     benchmark_bound,
+    bias_of,
     fit_coefficient,
+    gains,
     robustness_of_scale,
     robustness_value,
 )
@@ -63,6 +66,54 @@ def test_cross_fitted_estimates_have_a_value_of_their_own() -> None:
     assert 0.3 < scored.value / linear.value < 3
 
 
+def test_a_benchmark_of_a_cross_fitted_estimate_is_fitted_without_the_covariate() -> None:
+    frame = confounded(effect=2.0, n=3000).assign(z=np.random.default_rng(1).standard_normal(3000))
+    roles = {**ROLES, "covariates": ["x", "z"]}
+    estimate = cqox.estimate("aipw", frame, roles)
+    assert isinstance(estimate, EffectEstimate)
+    found = cqox.sensitivity("partial_r2", frame, roles, estimate)
+    assert isinstance(found, SensitivityResult)
+    rows = found.table[found.table["strength"] > 0]
+    assert set(rows["bounds"]) == {"cross-fitted"}
+    assert "'x'" in found.meaning
+    assert "cross-fitted estimate" in found.meaning
+    assert (rows["adjusted_estimate"].diff().dropna() < 0).all()  # the stronger, the less is left
+    # x moves treatment and outcome as much as the hidden u does, so what is left is near the truth.
+    one = rows.set_index("strength").loc[1.0]
+    assert estimate.estimate > 2.3
+    assert one["adjusted_estimate"] == pytest.approx(2.0, abs=0.35)
+    assert one["high"] - one["low"] == pytest.approx(estimate.interval.high - estimate.interval.low)  # type: ignore[union-attr]
+
+
+def test_gains_are_those_of_known_models() -> None:
+    assert gains((2.0, 6.0), (3.0, 4.0)) == pytest.approx((0.5, 0.5))
+    assert gains((2.0, 4.0), (1.9, 4.1)) == (0.0, 0.0)
+    assert bias_of(3.0, 0.5, 0.5) == pytest.approx(3.0 * math.sqrt(0.5))
+    assert bias_of(3.0, 0.5, 1.0) is None
+
+
+def test_both_rules_for_pairs_without_a_difference_are_told() -> None:
+    generator = np.random.default_rng(6)
+    first = generator.standard_normal(60)
+    second = np.where(np.arange(60) % 4 == 0, first, first + 0.8 + 0.5 * generator.standard_normal(60))
+    frame = pd.DataFrame(
+        {"pair": np.repeat(np.arange(60), 2), "d": np.tile([0, 1], 60), "y": np.column_stack([first, second]).ravel(),
+         "x": generator.standard_normal(120)}
+    )  # fmt: skip
+    roles = {"outcome": "y", "treatment": "d", "covariates": ["x"], "pair": "pair"}
+    estimate = cqox.estimate("propensity_matching", frame, roles)
+    assert isinstance(estimate, EffectEstimate)
+    for rule in ("keep", "drop"):
+        found = cqox.sensitivity("rosenbaum_bounds", frame, roles, estimate, zeros=rule)
+        assert isinstance(found, SensitivityResult)
+        head = found.table.iloc[0]
+        assert head["zeros"] == 15
+        assert found.value == pytest.approx(head[f"value_{rule}"])
+        assert head["p_upper"] == pytest.approx(head[f"p_upper_{rule}"])
+        assert "15 pairs that do not differ" in found.meaning
+    assert head["value_keep"] != head["value_drop"]
+
+
 def test_the_adjusted_estimate_is_that_of_the_full_regression() -> None:
     """With the confounder's own partial R2 the formula gives the coefficient of the regression that has it."""
     frame = confounded(effect=1.0)
@@ -107,6 +158,41 @@ def test_critical_gamma_is_where_the_upper_p_value_crosses() -> None:
 def test_pairs_without_a_difference_decide_nothing(zeros: str) -> None:
     ranks = signed_ranks(np.zeros(12), zeros)  # type: ignore[arg-type]
     assert upper_p(ranks, 1.0) == 1.0
+
+
+@pytest.mark.parametrize("offset", [0.0, 1000.0])
+@pytest.mark.parametrize("zeros", ["keep", "drop"])
+def test_ties_of_decimals_are_those_of_whole_numbers(zeros: str, offset: float) -> None:
+    one = np.array([3, 9, 11, 7, 2, 14, 5, 8, 6, 4], dtype=float)
+    other = np.array([1, 2, 4, 9, 4, 7, 3, 1, 6, 4], dtype=float)
+    whole = signed_ranks(one - other, zeros)  # type: ignore[arg-type]
+    tenths, units = one / 10 + offset, other / 10 + offset
+    decimal = signed_ranks(tenths - units, zeros, np.maximum(tenths, units))  # type: ignore[arg-type]
+    assert decimal.zeros == whole.zeros == 2
+    np.testing.assert_array_equal(decimal.ranks, whole.ranks)
+    np.testing.assert_array_equal(decimal.positive, whole.positive)
+    assert signed_ranks(one / 10 - other / 10).statistic == signed_ranks(one - other).statistic
+
+
+def test_sizes_far_below_the_largest_are_not_merged() -> None:
+    ranks = signed_ranks(np.array([1e-9, 2e-9, -3e-9, 1e9]), "keep", np.array([1e-8, 1e-8, 1e-8, 1e9]))
+    np.testing.assert_array_equal(ranks.ranks, [1, 2, 3, 4])
+
+
+def test_rosenbaum_bounds_do_not_depend_on_the_unit_of_the_outcome() -> None:
+    rng = np.random.default_rng(4)
+    pairs = np.repeat(np.arange(40), 2)
+    whole = pd.DataFrame({"y": rng.integers(10_001, 10_020, 80) + np.tile([4, 0], 40), "d": np.tile([1, 0], 40)})
+    answers = []
+    for scale in (1, 10):
+        frame = whole.assign(y=whole["y"] / scale, pair=pairs)
+        roles = {"outcome": "y", "treatment": "d", "pair": "pair"}
+        estimate = cqox.estimate("difference_in_means", frame, {"outcome": "y", "treatment": "d"})
+        assert isinstance(estimate, EffectEstimate)
+        found = cqox.sensitivity("rosenbaum_bounds", frame, roles, replace(estimate, estimator="propensity_matching"))
+        assert isinstance(found, SensitivityResult)
+        answers.append(found.table["p_upper"].to_numpy())
+    np.testing.assert_allclose(answers[1], answers[0], rtol=1e-12)
 
 
 def test_rosenbaum_bounds_of_declared_pairs() -> None:

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from cqox_assets.diagnostics.balance import standardised_differences
+from cqox_assets.diagnostics.specification import assignment_test, reset_test
 from cqox_assets.errors import CqoxError
 from cqox_assets.numerics.boosting import crossfit_boosting
 from cqox_assets.numerics.bootstrap import resampled_rows
@@ -341,3 +343,26 @@ def test_bootstrap_draws_whole_clusters():
         assert counts[0] == counts[1]
         assert counts[2] == counts[3] == counts[4]
         assert counts[[0, 2, 5]].sum() == 3
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", [1e-300, 1e-200, 1e-12, 1e12, 1e200, 1e300])
+def test_diagnostics_do_not_depend_on_the_unit_of_a_column(scale: float) -> None:
+    rng = np.random.default_rng(8)
+    x, treated = rng.standard_normal((300, 2)), rng.integers(0, 2, 300) * 1.0
+    y, cluster = x[:, 0] ** 2 + treated + rng.standard_normal(300), np.repeat(np.arange(30), 10)
+
+    def answers(by: float) -> list[float]:
+        fit = fit_linear(with_constant(x, treated), y * by)
+        tests = [assignment_test(x * by, treated), assignment_test(x * by, treated, cluster), reset_test(fit, cluster)]
+        known = [item[0] for item in tests if item is not None]
+        assert len(known) == 3
+        return [*standardised_differences(x * by, treated), *known]
+
+    np.testing.assert_allclose(answers(scale), answers(1.0), rtol=1e-7)
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_balance_of_an_arm_of_one_row_is_known() -> None:
+    x, treated = np.array([[1.0], [2.0], [3.0], [5.0]]), np.array([0.0, 0.0, 0.0, 1.0])
+    assert standardised_differences(x, treated) == pytest.approx([3 * np.sqrt(2)])

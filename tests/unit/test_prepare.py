@@ -394,3 +394,40 @@ def test_a_japanese_table_with_holes_goes_through():
     rebuilt = Study.from_facts(study.facts(), study.frame, {})
     assert rebuilt.fingerprint == study.fingerprint
     assert profile.parts["completeness"] < 0.95
+
+
+def test_a_treatment_of_few_numbers_is_an_amount_if_declared() -> None:
+    frame = pd.DataFrame({"d": [0, 1, 2, 3] * 5, "y": np.arange(20.0) ** 2})
+    roles = {"treatment": "d", "outcome": "y"}
+    coded = prepare(frame, roles)
+    assert coded.arms == ("0", "1", "2", "3")
+    assert any("state treatment_kind: continuous" in notice for notice in coded.notices)
+    amount = prepare(frame, roles, declaration=Declaration(treatment_kind="continuous"))
+    assert amount.treatment_kind == "continuous"
+    assert amount.arms == ()
+    assert amount.notices == ()
+    assert amount.frame["d"].tolist() == frame["d"].tolist()
+    binary = prepare(frame.assign(d=frame["d"] % 2), roles, declaration=Declaration(treatment_kind="continuous"))
+    assert binary.treatment_kind == "continuous"
+
+
+@pytest.mark.parametrize(
+    ("treatment", "extra", "match"),
+    [(["a", "b"] * 10, {}, "'d' does not hold numbers"), ([1, 2] * 10, {"contrast": {"reference": 1}}, "no arms")],
+)
+def test_an_amount_has_numbers_and_no_arms(treatment: list[object], extra: dict[str, object], match: str) -> None:
+    frame = pd.DataFrame({"d": treatment, "y": np.arange(20.0)})
+    declaration = Declaration(treatment_kind="continuous", **extra)
+    with pytest.raises(DeclarationError, match=match):
+        prepare(frame, {"treatment": "d", "outcome": "y"}, declaration=declaration)
+
+
+def test_a_cohort_of_numbers_is_not_on_a_scale_of_dates():
+    frame = pd.DataFrame({"u": ["a", "b"] * 6, "y": range(12), "first": [0, 2003] * 6})
+    frame["year"] = pd.to_datetime(pd.Series(range(2000, 2006)).repeat(2).astype(str).to_numpy() + "-01-01")
+    roles = {"unit": "u", "time": "year", "outcome": "y", "cohort": "first"}
+    with pytest.raises(MappingError, match="'first' cannot be the cohort: it holds numbers such as 2003"):
+        prepare(frame, roles)
+    assert prepare(frame.assign(first=0), roles).frame["first"].eq(0).all()
+    study = prepare(frame.assign(first=[None, pd.Timestamp("2003-01-01")] * 6), roles)
+    assert study.frame["first"].max() == study.frame["year"].iloc[6]

@@ -231,7 +231,9 @@ def test_money_sets_the_effect_that_pays():
 
 def test_what_nobody_declared_is_said():
     found = gathered(study_of(), {"aipw": answer("aipw", 5.0)})
-    assert len(found.notices) == 2
+    said = " ".join(found.notices)
+    assert len(found.notices) == 3
+    assert all(word in said for word in ("money", "minimum_effect", "direction"))
 
 
 def test_declared_guardrails_without_a_measurement_are_missed():

@@ -16,6 +16,7 @@ def client(request, tmp_path, monkeypatch):
     folder = root / "policy" / "2025-01"
     folder.mkdir(parents=True)
     (folder / "decision_card.html").write_text("<p>card</p>")
+    (folder / "decision_card.pdf").write_bytes(b"%PDF-")
     (folder / ".hidden").write_text("no")
     (tmp_path / "secret.txt").write_text("secret")
     if request.param == "local":
@@ -35,6 +36,11 @@ def test_a_report_is_served_in_a_sandbox(client):
     assert answer.body == b"<p>card</p>"
     assert answer.headers["content-type"].startswith("text/html")
     assert answer.headers["content-security-policy"] == "sandbox allow-scripts allow-downloads"
+
+
+def test_what_no_browser_shows_in_a_sandbox_is_saved(client):
+    assert client("policy/2025-01/decision_card.pdf").headers["content-disposition"] == "attachment"
+    assert "content-disposition" not in client("policy/2025-01/decision_card.html").headers
 
 
 def test_cards_are_listed(client):

@@ -12,12 +12,12 @@ def answer(case: Case) -> Answer:
     case.choose("report", {"estimate": None})
     case.choose("cross_fit", {False: None})
     case.choose("ci", {"normal": None, None: None})
-    case.choose("se", {"influence": None, None: None})
     result = ask(
         with_propensity(case),
         "aipw",
         estimand=case.choose("estimand", {"ATE": "ATE", "ATT": "ATT"}),
         cross_fit=False,
+        se=case.choose("se", {None: "influence", "influence": "influence", "m_estimation": "m_estimation"}),
         outcome_model=case.choose("outcome_model", {"ols_per_arm": "ols_per_arm"}),
         propensity=case.choose("propensity", {"logit": "logit", "known": "known"}),
     )

@@ -1,12 +1,12 @@
 """Two groups before and after: interaction, first difference or cell means."""
 
 from tests.oracle.cases import Case, UncoveredError
-from tests.oracle.harness import Answer, ask, interval_form, standard_error
+from tests.oracle.harness import Answer, ask, interval_form, standard_error, with_interval
 
 KEYS = ("balanced", "form")
 PARAMS = ("term",)
 ROLES = ("outcome", "treatment", "covariates", "unit", "time", "post", "cluster", "weight")
-_KINDS = ("classical", "HC0", "HC1", "CR0", "CR1")
+_KINDS = ("classical", "HC0", "HC1", "HC2", "HC3", "CR0", "CR1")
 
 
 def answer(case: Case) -> Answer:
@@ -55,7 +55,10 @@ def _repeated_cross_sections(case: Case, post: str) -> Answer:
     covariates = [group, post, *(name for name in case.roles.get("covariates", []) if name not in (group, post))]
     roles = {**kept, "treatment": [product], "covariates": covariates}
     result = ask(
-        Case(case.spec, frame, roles), "ols", se=standard_error(case, *_KINDS), interval_form=interval_form(case)
+        Case(case.spec, frame, roles),
+        "ols",
+        se=standard_error(case, *_KINDS),
+        interval_form=interval_form(case, restated=True),
     )
     term = case.params.get("term") or "treatment:post"
     wanted = {"const": "const", "treatment": group, "post": post, "treatment:post": product}.get(term, term)
@@ -63,4 +66,5 @@ def _repeated_cross_sections(case: Case, post: str) -> Answer:
     if wanted not in table.index:
         raise UncoveredError(f"params.term = {term!r} is not a term of the regression")
     row = table.loc[wanted]
-    return Answer(row["estimate"], row["std_error"], (row["low"], row["high"]))
+    own = Answer(row["estimate"], row["std_error"], (row["low"], row["high"]))
+    return with_interval(case, own, len(frame) - len(table))

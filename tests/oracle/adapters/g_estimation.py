@@ -12,7 +12,9 @@ def answer(case: Case) -> Answer:
     case.choose("report", {"estimate": None, "coefficient": None})
     case.choose("ci", {"normal": None, None: None})
     known = case.choose("propensity", {"logit": "logit", "known": "known", None: "logit"})
-    errors = {None: "auto", "influence": "influence", **({"m_estimation": "m_estimation"} if known == "logit" else {})}
+    errors = {None: "auto", "influence": "influence", "m_estimation": "m_estimation"}
+    if known == "known":  # without a propensity model only the effect's own equation is left
+        errors["m_estimation"] = "influence"
     result = ask(
         with_propensity(case) if "propensity" in case.spec else case,
         "g_computation",

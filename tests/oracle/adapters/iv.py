@@ -3,12 +3,14 @@
 import math
 
 from cqox_assets.result import EffectEstimate
+from tests.oracle.adapters import ols
 from tests.oracle.cases import Case, UncoveredError
-from tests.oracle.harness import Answer, ask, headline, interval_form, standard_error
+from tests.oracle.harness import Answer, ask, headline, interval_form, standard_error, with_interval
 
 KEYS = ("form", "first_stage_vcov")
 PARAMS = ("beta0", "level", "term", "instrument")
 ROLES = ("outcome", "treatment", "covariates", "instruments", "weight", "cluster")
+_COEFFICIENTS = {"first_stage_coefficient": "treatment", "reduced_form_coefficient": "outcome"}
 _TESTS = {"wu_hausman_F": "wu_hausman", "sargan": "sargan", "hansen_j": "hansen_j"}
 
 
@@ -17,8 +19,9 @@ def answer(case: Case) -> Answer:
     report = case.choose("report", {name: name for name in (*_TESTS, *_OTHERS)})
     if report == "estimate":
         se = standard_error(case, "classical", "classical_n", "HC0", "HC1", "CR0", "CR1")
-        result = ask(case, "iv", form=form, se=se, interval="wald", interval_form=interval_form(case))
-        return headline(result, **_fit(result))
+        result = ask(case, "iv", form=form, se=se, interval="wald", interval_form=interval_form(case, restated=True))
+        found = _fit(result)
+        return with_interval(case, headline(result, **found), len(case.frame) - found["n_params"])  # type: ignore
     if report == "anderson_rubin_F":
         return _anderson_rubin(case, form)
     if report == "first_stage_F":
@@ -27,13 +30,13 @@ def answer(case: Case) -> Answer:
         )
         result = ask(case, "iv", form=form, se=vcov)
         return Answer(_test(result, f"first_stage_F_{vcov}")[0], extras=_fit(result))
+    if report in _COEFFICIENTS:
+        return _coefficient(case, _COEFFICIENTS[report])
     result = ask(case, "iv", form=form, se="HC0" if report == "hansen_j" else "classical")
     if report in _TESTS:
         statistic, p_value = _test(result, _TESTS[report])
         return Answer(statistic, extras={"p_value": p_value} | _fit(result))
-    if report == "partial_r2":
-        return Answer(_fit(result)["partial_r2"])
-    return _coefficient(case, result, "first_stage" if report == "first_stage_coefficient" else "reduced_form")
+    return Answer(_fit(result)["partial_r2"])  # type: ignore[arg-type]
 
 
 _OTHERS = (
@@ -83,9 +86,14 @@ def _form(pieces: list[list[float]]) -> str:
     return "interval" if all(map(math.isfinite, pieces[0])) else "real line"
 
 
-def _coefficient(case: Case, result: EffectEstimate, column: str) -> Answer:
-    table = result.tables["first_stage"].set_index("instrument")[column]
-    name = case.params.get("term") or case.params.get("instrument") or table.index[0]
-    if name not in table.index:
+def _coefficient(case: Case, role: str) -> Answer:
+    """Answer a coefficient of treatment or outcome on instruments and covariates, by least squares."""
+    instruments = case.roles["instruments"]
+    name = case.params.get("term") or case.params.get("instrument") or instruments[0]
+    if name not in instruments:
         raise UncoveredError(f"params.term = {name!r} is not an instrument")
-    return Answer(float(table[name]))
+    others = [other for other in instruments if other != name]
+    kept = {key: names for key, names in case.roles.items() if key in ("weight", "cluster")}
+    own = {"outcome": case.roles[role], "treatment": [name], "covariates": [*case.roles["covariates"], *others]}
+    spec = {**case.spec, "report": "coefficient", "params": {"term": name}}
+    return ols.answer(Case(spec, case.frame, {**own, **kept}))

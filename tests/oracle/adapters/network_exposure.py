@@ -1,23 +1,18 @@
 """Exposure conditions in a network: contrasts, condition means and exposure probabilities."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import pandas as pd
+
 from cqox_assets.result import EffectEstimate
 from tests.oracle.cases import Case, UncoveredError
-from tests.oracle.harness import Answer, ask, renamed
+from tests.oracle.harness import Answer, Z, ask, renamed
 
 KEYS = ("edges", "exposure", "design", "normalise")
 PARAMS = ("probability", "contrast", "condition")
 ROLES = ("outcome", "treatment", "covariates", "node", "propensity")
-# Contrasts that the product reports, by estimand and exposure.
-_CONTRASTS: Mapping[tuple[str, str], tuple[str, str | None]] = {
-    ("d10", "d00"): ("direct", None),
-    ("d01", "d00"): ("indirect", None),
-    ("d11", "d00"): ("total", None),
-    ("d11", "d01"): ("direct", "d11 - d01"),
-}
+_ESTIMANDS = {("d10", "d00"): "direct", ("d01", "d00"): "indirect", ("d11", "d00"): "total"}
 
 
 def answer(case: Case) -> Answer:
@@ -30,6 +25,7 @@ def answer(case: Case) -> Answer:
     settings: dict[str, Any] = {
         "normalise": case.choose("normalise", {None: "hajek", **{name: name for name in forms}}),
         "probability": case.params.get("probability"),
+        "units": "all",  # the vocabulary's means are over all nodes, whether they have neighbours or not
     }
     if report == "contrast":
         return _contrast(case, settings)
@@ -39,20 +35,27 @@ def answer(case: Case) -> Answer:
     condition = case.params.get("condition")
     if condition not in rows.index:
         raise UncoveredError(f"params.condition = {condition!r} is not among {', '.join(rows.index)}")
-    return Answer(float(rows.loc[condition, column]))
+    value = float(rows.loc[condition, column])
+    if report != "condition_mean":
+        return Answer(value)
+    error = float(rows.loc[condition, "std_error"])
+    return Answer(value, error, (value - Z * error, value + Z * error))
 
 
 def _contrast(case: Case, settings: dict[str, Any]) -> Answer:
     asked = tuple(case.params.get("contrast") or ())
-    sign, pair = (1.0, asked) if asked in _CONTRASTS else (-1.0, asked[::-1])
-    if pair not in _CONTRASTS:
-        raise UncoveredError(f"params.contrast = {asked!r} is not reported")
-    estimand, exposure = _CONTRASTS[pair]
+    estimand = _ESTIMANDS.get(asked, _ESTIMANDS.get(asked[::-1]))  # type: ignore[call-overload]
     result = ask(_on_network(case), "network_effects", estimand=estimand, **settings)
-    effect = next(item for item in result.effects if item.estimand == estimand and item.at.get("exposure") == exposure)
-    ends = None if effect.interval is None else sorted((sign * effect.interval.low, sign * effect.interval.high))
-    counts = _counts(result)
-    return Answer(sign * effect.estimate, effect.std_error, None if ends is None else (ends[0], ends[1]), counts)
+    table = result.tables["contrasts"]
+    for sign, pair in ((1.0, asked), (-1.0, asked[::-1])):
+        row = table[[(one, other) == pair for one, other in zip(table["compared"], table["reference"], strict=True)]]
+        if len(row):
+            found = row.iloc[0]
+            if pd.isna(found["std_error"]):
+                return Answer(sign * found["estimate"], extras=_counts(result))
+            low, high = sorted((sign * found["low"], sign * found["high"]))
+            return Answer(sign * found["estimate"], found["std_error"], (low, high), _counts(result))
+    raise UncoveredError(f"params.contrast = {asked!r} is not reported")
 
 
 def _counts(result: EffectEstimate) -> dict[str, object]:

@@ -1,7 +1,7 @@
 """A coefficient of y ~ 1 + treatment + covariates."""
 
 from tests.oracle.cases import Case, UncoveredError
-from tests.oracle.harness import Answer, ask, interval_form, standard_error
+from tests.oracle.harness import Answer, ask, interval_form, standard_error, with_interval
 
 KEYS: tuple[str, ...] = ()
 PARAMS = ("term",)
@@ -20,7 +20,13 @@ def answer(case: Case) -> Answer:
     if term not in ("const", *roles["treatment"], *roles["covariates"]):
         raise UncoveredError(f"params.term = {term!r} is not a term of the regression")
     se = standard_error(case, "classical", "HC0", "HC1", "HC2", "HC3", "CR0", "CR1")
-    result = ask(Case(case.spec, case.frame, roles), "ols", se=se, interval_form=interval_form(case))
-    row = result.tables["coefficients"].set_index("term").loc[term]
+    result = ask(Case(case.spec, case.frame, roles), "ols", se=se, interval_form=interval_form(case, restated=True))
+    table = result.tables["coefficients"].set_index("term")
+    if not table.index.is_unique:
+        raise UncoveredError("the treatment has several arms, so the regression is not one")
+    if term not in table.index:
+        raise UncoveredError(f"params.term = {term!r} is a linear combination of other terms")
+    row = table.loc[term]
     extras = {"t": row["estimate"] / row["std_error"], "p_value": row["p_value"]}
-    return Answer(row["estimate"], row["std_error"], (row["low"], row["high"]), extras)
+    own = Answer(row["estimate"], row["std_error"], (row["low"], row["high"]), extras)
+    return with_interval(case, own, len(case.frame) - len(table))

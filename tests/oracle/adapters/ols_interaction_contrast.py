@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from tests.oracle.cases import Case, UncoveredError
-from tests.oracle.harness import Answer, ask, headline, interval_form, standard_error
+from tests.oracle.harness import Answer, ask, headline, interval_form, standard_error, with_interval
 
 KEYS: tuple[str, ...] = ()
 PARAMS = ("at", "interactions")
@@ -22,5 +22,8 @@ def answer(case: Case) -> Answer:
             raise UncoveredError("params 'interactions' and 'at' have different lengths")
         at = dict(zip(names, values, strict=True))
     se = standard_error(case, "classical", "HC0", "HC1", "HC2", "HC3", "CR0", "CR1")
-    result = ask(case, "ols", se=se, interval_form=interval_form(case), interactions=tuple(names), at=dict(at))
-    return headline(result)
+    result = ask(
+        case, "ols", se=se, interval_form=interval_form(case, restated=True), interactions=tuple(names), at=dict(at)
+    )
+    columns = len(result.tables["coefficients"])
+    return with_interval(case, headline(result), len(case.frame) - columns)  # type: ignore[arg-type]

@@ -17,10 +17,10 @@ def answer(case: Case) -> Answer:
     mass_points = case.choose("masspoints", {None: True, True: True, False: False})
     kernel = case.choose("kernel", {name: name for name in ("triangular", "epanechnikov", "uniform")})
     p = int(case.params.get("p", 2))
-    case.choose("method", {"rd_density_test": None} if int(case.params.get("q", p + 1)) == p + 1 else {})
+    q = int(case.params.get("q", p + 1))
     assert case.frame is not None
     x = case.frame[case.roles["running_variable"][0]].to_numpy(float) - float(case.params.get("cutoff", 0))
     bandwidths = (float(case.params["h_left"]), float(case.params["h_right"])) if given else None
-    found = density_test(x, order=p, kernel=kernel, bandwidths=bandwidths, mass_points=mass_points)
+    found = density_test(x, order=p, kernel=kernel, bandwidths=bandwidths, mass_points=mass_points, test_order=q)
     value = case.choose("report", {"p_value": found.p_value, "t_statistic": found.statistic})
     return Answer(value, extras={"h_left": found.h_left, "h_right": found.h_right})

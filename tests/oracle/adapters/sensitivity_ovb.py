@@ -8,7 +8,7 @@ from cqox_assets.numerics.omitted_variables import (
     robustness_value,
 )
 from tests.oracle.cases import Case, UncoveredError
-from tests.oracle.harness import Answer
+from tests.oracle.harness import Answer, with_interval
 
 KEYS = ()
 PARAMS = ("q", "alpha", "benchmark", "strength")
@@ -21,14 +21,13 @@ _REPORTS = (
 def answer(case: Case) -> Answer:
     report = case.choose("report", {name: name for name in _REPORTS})
     case.choose("se", {None: None, "classical": None, "adjusted": None})
-    case.choose("ci", {None: None, "t_df_minus_1": None})
     assert case.frame is not None
     y, d = (case.frame[case.roles[role][0]].to_numpy(float) for role in ("outcome", "treatment"))
     names = case.roles["covariates"]
     x = case.frame[names].to_numpy(float)
     found = fit_coefficient(y, d, x)
     if report == "estimate":
-        return Answer(found.estimate, found.std_error)
+        return with_interval(case, Answer(found.estimate, found.std_error), found.df)
     if report == "robustness_value":
         return Answer(robustness_value(found, case.params.get("q") or 1.0, case.params.get("alpha")))
     if report in ("partial_r2", "partial_f2"):
@@ -37,8 +36,6 @@ def answer(case: Case) -> Answer:
 
 
 def _bounded(case: Case, report: str, data: tuple, found) -> Answer:  # type: ignore[no-untyped-def, type-arg]
-    from scipy.special import stdtrit
-
     y, d, x, names = data
     benchmark = case.params["benchmark"]
     listed = [benchmark] if isinstance(benchmark, str) else list(benchmark)
@@ -52,6 +49,7 @@ def _bounded(case: Case, report: str, data: tuple, found) -> Answer:  # type: ig
     if report in ("bound_r2dz_x", "bound_r2yz_dx"):
         return Answer(getattr(bound, report.removeprefix("bound_")))
     estimate, error = adjusted(found, bound.r2dz_x, bound.r2yz_dx)
-    reach = float(stdtrit(found.df - 1, 0.975)) * error
-    extras = {"r2dz_x": bound.r2dz_x, "r2yz_dx": bound.r2yz_dx, "adjusted_t": estimate / error}
-    return Answer(estimate, error, (estimate - reach, estimate + reach), extras)
+    extras = {"r2dz_x": bound.r2dz_x, "r2yz_dx": bound.r2yz_dx}
+    if error > 0:  # nothing of the outcome is left to chance where the bound is cut at 1
+        extras["adjusted_t"] = estimate / error
+    return with_interval(case, Answer(estimate, error, extras=extras), found.df)

@@ -2,7 +2,8 @@
 
 from tests.oracle.cases import Case
 from tests.oracle.harness import Answer
-from tests.oracle.learners import KEYS, PARAMS, ROLES, learned
+from tests.oracle.learners import KEYS, PARAMS, learned
+from tests.oracle.learners import X_ROLES as ROLES
 
 __all__ = ["KEYS", "PARAMS", "ROLES", "answer"]
 

@@ -1,0 +1,40 @@
+"""One figure that changes: laid out once, repainted for every frame."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from cqox_assets.spec import FRAMES
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+HELD = 4  # last frames that show the end, so that it can be read before the film starts again
+
+
+def film(figure: "Figure", axes: "Sequence[Axes]", paint: Callable[[float], None]) -> "Callable[[int], Figure]":
+    """Return a function from frame to figure that removes what the last frame drew and paints the next one.
+
+    Parameters
+    ----------
+    figure, axes
+        With everything that stays: limits, labels, legends.
+    paint : callable
+        Share of the film that has passed, above 0 to 1 -> None; it draws on the axes, and may not change their limits.
+    """
+    staying = {id(child) for axis in axes for child in axis.get_children()}
+
+    def frame(place: int) -> "Figure":
+        for axis in axes:
+            for child in list(axis.get_children()):
+                if id(child) not in staying:
+                    child.remove()
+        paint(passed(place))
+        return figure
+
+    return frame
+
+
+def passed(place: int) -> float:
+    """Return the share of the film that has passed with a frame: above 0 in the first one, 1 in the last ones."""
+    return min(1.0, (place + 1) / (FRAMES - HELD))

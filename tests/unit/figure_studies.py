@@ -1,0 +1,66 @@
+"""Inputs of figures: sample studies and simulated designs with every result that they allow."""
+
+from dataclasses import replace
+from functools import cache
+
+import pandas as pd
+
+from cqox_assets.catalog import load_estimators, load_sensitivities
+from cqox_assets.declaration import parse_declaration
+from cqox_assets.discovery.plan import plan_methods
+from cqox_assets.mapping.domains import load_domains
+from cqox_assets.mapping.stage import study_of
+from cqox_assets.nuisance.shared import shared_nuisance
+from cqox_assets.result import Failure, Nuisance, SensitivityResult
+from cqox_assets.runner import run_guarded, runner_for
+from cqox_assets.simulate.designs import DESIGNS
+from cqox_assets.spec import Context, Inputs, build_params
+from tests.conftest import DATA
+
+SAMPLES = ("education", "finance", "healthcare", "labour", "manufacturing", "policy", "policy_psid", "retail")
+SIMULATED = (
+    "confounded_dose", "encouraged_uptake", "fuzzy_cutoff", "interrupted_series", "mediated_two_ways", "network_trial",
+    "one_treated_unit", "returning_treatment", "staggered_panel", "three_arms",
+)  # fmt: skip
+_ASKED = ("e_value", "partial_r2", "rosenbaum_bounds", "placebo_treatment", "dummy_outcome", "data_subset")
+
+
+def sample(name):
+    """A sample study as the graph maps it."""
+    folder = DATA / name / "2025-01"
+    (path,) = (path for path in folder.iterdir() if path.suffix in (".csv", ".parquet") and path.stem != "edges")
+    encoding = "shift_jis" if name == "retail" else "utf-8"
+    frame = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, encoding=encoding)
+    declaration = parse_declaration((folder / "study.yaml").read_text("utf-8"))
+    return study_of(frame, domain=name if name in load_domains() else None, declaration=declaration)[0]
+
+
+def results_of(study, only=None, asked=_ASKED):
+    """Every estimate (or those named) and the answers about the first one that each question applies to."""
+    held = shared_nuisance(study)
+    nuisance = held if isinstance(held, Nuisance) else None
+    context = runner_for(Context(nuisance=nuisance))
+    chosen = {name: spec for name, spec in load_estimators().items() if only is None or name in only}
+    found = {name: run_guarded(spec, study, {}, context) for name, spec in chosen.items()}
+    assert not [item.exception for item in found.values() if isinstance(item, Failure)]
+    inputs = Inputs(study, found, nuisance, {}, tuple(plan_methods(study).names))
+    answers = {}
+    for question in asked:
+        spec = load_sensitivities()[question]
+        for name, estimate in inputs.answered().items():
+            if spec.applies_to and not {name, estimate.estimand} & set(spec.applies_to):
+                continue
+            values = build_params(spec.params, {})
+            limited = runner_for(Context(nuisance=nuisance, budget_seconds=0.1))
+            answers[f"{question}: {name}"] = spec.run(study, estimate, values, limited)
+            if isinstance(answers[f"{question}: {name}"], SensitivityResult):
+                break
+    return replace(inputs, sensitivity=answers)
+
+
+@cache
+def inputs_of(name):
+    """The inputs of a sample study, or of a simulated design with about 400 rows."""
+    if name in SAMPLES:
+        return results_of(sample(name))
+    return results_of(DESIGNS[name](800 if name in ("one_treated_unit", "fuzzy_cutoff") else 400, 7)[0])
