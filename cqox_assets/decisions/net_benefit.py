@@ -1,10 +1,11 @@
 """What money says about a decision: reasons from the net benefit of treating everybody and of treating some."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cqox_assets.decisions.verdict import CANARY, GO, HOLD, Reason
+from cqox_assets.synthesis._helpers import normal_quantile
 from cqox_assets.wording import money
 
 # Where another design than adjustment identifies the effect, scores that adjust say nothing about it.
@@ -51,9 +52,17 @@ def net_benefit_reasons(found: tuple[NetBenefit, ...], contrast: str | None = No
     """Judge money, of one contrast if it is named: never better news than the target, only worse.
 
     Treating everybody allows GO where its whole interval is above 0, CANARY where it covers 0, HOLD where it is below.
-    What would pay instead, treating some, is what flips it.
+    What would pay instead, treating some, is what flips it. With several contrasts the intervals are those that keep
+    the chance of any false GO at that of one (Bonferroni), as for the target.
     """
-    return [_reason(item) for item in found if contrast in (None, item.contrast)]
+    wider = normal_quantile(1 - 0.05 / max(len(found), 1)) / normal_quantile(0.95)
+    return [_reason(_widened(item, wider)) for item in found if contrast in (None, item.contrast)]
+
+
+def _widened(item: NetBenefit, by: float) -> NetBenefit:
+    """Return the net benefit with both ends so many times as far from the estimate."""
+    low, high = (item.estimate + by * (end - item.estimate) for end in (item.low, item.high))
+    return replace(item, low=low, high=high)
 
 
 def _reason(item: NetBenefit) -> Reason:

@@ -35,6 +35,21 @@ def influence_std_error(influence: np.ndarray, cluster: np.ndarray | None = None
     return float(math.sqrt(np.dot(sums, sums) * groups / (groups - 1)) / n)
 
 
+def interval_reach(level: float, cluster: np.ndarray | None = None) -> float:
+    """Return how many standard errors an interval reaches to either side.
+
+    Parameters
+    ----------
+    level : float
+    cluster : ndarray of int, shape (n,), optional
+        Codes 0..G-1; then the quantile is Student's with G - 1 degrees of freedom, else the normal one.
+    """
+    from scipy.special import ndtri, stdtrit
+
+    upper = 0.5 + level / 2
+    return float(ndtri(upper) if cluster is None else stdtrit(float(cluster.max()), upper))
+
+
 def wald(
     estimate: float,
     std_error: float,

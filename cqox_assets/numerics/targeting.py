@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from cqox_assets.numerics.inference import influence_std_error
+from cqox_assets.numerics.inference import influence_std_error, interval_reach
 
 _NO_COST = 1e-12
 
@@ -138,6 +138,22 @@ class Judge:
 
     weight: np.ndarray
     cluster: np.ndarray | None
+
+    def reach(self, level: float) -> float:
+        """Return how many standard errors an interval reaches: Student's quantile where there are clusters."""
+        return interval_reach(level, self.cluster)
+
+    def difference(self, score: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
+        """Return the standard error of the difference of the means of scores among two groups of units.
+
+        Groups that share clusters vary together, so their own errors do not add up to it.
+        """
+        influence = np.zeros(len(score))
+        for inside, sign in ((first, 1.0), (second, -1.0)):
+            size = float(np.mean(self.weight * inside))
+            value = float(np.mean(self.weight * inside * score)) / size
+            influence += sign * self.weight * inside * (score - value) / size
+        return influence_std_error(influence, self.cluster)
 
     def mean(self, score: np.ndarray) -> tuple[float, float]:
         """Return the weighted mean of scores and its standard error."""

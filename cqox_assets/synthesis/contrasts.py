@@ -10,7 +10,7 @@ from cqox_assets.errors import CqoxError
 from cqox_assets.measures import Status
 from cqox_assets.nuisance.models import Data
 from cqox_assets.nuisance.shared import shared_nuisance
-from cqox_assets.numerics.inference import influence_std_error, wald
+from cqox_assets.numerics.inference import influence_std_error, interval_reach, wald
 from cqox_assets.result import Effect, Failure, Findings, Nuisance, Refusal
 from cqox_assets.study import Role, Study
 
@@ -70,6 +70,10 @@ class ScoredContrast:
         d, e = self.data.d, self.held["propensity"].to_numpy()
         y = self.data.y if outcome is None else outcome
         return np.asarray(m1 - m0 + np.where(d == 1, (y - m1) / e, -(y - m0) / (1 - e)))
+
+    def reach(self, level: float) -> float:
+        """Return how many standard errors an interval reaches: Student's quantile where there are clusters."""
+        return interval_reach(level, self.data.cluster)
 
     def mean(self, values: np.ndarray) -> Effect:
         """Return the mean of scores with its interval, weighted and clustered as the study says."""

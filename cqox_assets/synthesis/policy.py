@@ -11,7 +11,6 @@ from cqox_assets.errors import CqoxError
 from cqox_assets.numerics.targeting import Judge, Order
 from cqox_assets.result import EffectEstimate, Failure, Findings, Nuisance, Outcome, Refusal
 from cqox_assets.study import Study
-from cqox_assets.synthesis._helpers import normal_quantile
 from cqox_assets.synthesis.contrasts import NotComputedError, ScoredContrast, not_computed, scored_contrasts
 from cqox_assets.synthesis.policy_trees import tree_rows
 from cqox_assets.synthesis.prices import Prices
@@ -140,7 +139,7 @@ class _Policy:
         """Return what treating a share brings: totals for the population, with an interval."""
         treated = self.ranking.treated(share)
         value, error = self.judge.policy(self.net, treated, share)
-        half = normal_quantile(LEVEL) * error
+        half = self.judge.reach(LEVEL) * error
         spend = self.judge.mean(treated * self.cost_score)[0] if self.prices.costs_known else None
         return {
             "coverage": share,
@@ -187,7 +186,7 @@ class _Policy:
         extra = order.treated(ends[1]) - order.treated(ends[0])
         found = self.judge.ratio(extra * self.net, extra * self.cost_score)
         if found is not None:
-            half = normal_quantile(LEVEL) * found[1]
+            half = self.judge.reach(LEVEL) * found[1]
             row |= {"shadow_price_estimate": found[0], "low": found[0] - half, "high": found[0] + half}
         return row
 
@@ -195,7 +194,7 @@ class _Policy:
         """Return the effect, value and cost at which treating everybody neither gains nor loses."""
         prices, judge = self.prices, self.judge
         effect, error = judge.mean(prices.sign * self.item.scores)
-        half = normal_quantile(LEVEL) * error
+        half = judge.reach(LEVEL) * error
         row: dict[str, Any] = {"benefit": effect, "low": effect - half, "high": effect + half}
         row |= {"effect": None, "value_per_unit": None, "cost_per_treatment": None, "pays": None, "share_above": None}
         cost = judge.mean(self.cost_score)[0] if prices.costs_known else None

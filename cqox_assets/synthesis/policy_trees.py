@@ -4,10 +4,9 @@ import numpy as np
 import pandas as pd
 
 from cqox_assets.numerics.deep_policy import learn
-from cqox_assets.numerics.inference import influence_std_error
+from cqox_assets.numerics.inference import influence_std_error, interval_reach
 from cqox_assets.numerics.targeting import Judge
 from cqox_assets.study import Role
-from cqox_assets.synthesis._helpers import normal_quantile
 from cqox_assets.synthesis.contrasts import ScoredContrast
 
 DEPTHS = (1, 2, 3)
@@ -55,7 +54,7 @@ def tree_rows(item: ScoredContrast, net: np.ndarray, judge: Judge, level: float)
         score = treated[judged] * net[judged]
         value = float(np.mean(weight * score))
         error = influence_std_error(weight * (score - value), cluster)
-        half = normal_quantile(level) * error
+        half = interval_reach(level, cluster) * error
         rows.append(
             {"depth": depth, "share_treated": float(np.average(last.assign(x), weights=judge.weight)),
              "net_benefit": value * size, "low": (value - half) * size, "high": (value + half) * size,

@@ -1,5 +1,6 @@
 """Effects and net benefit by segment, and how evenly a policy treats the groups of the role `subgroup`."""
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,7 +8,6 @@ import numpy as np
 
 from cqox_assets.numerics.targeting import Judge
 from cqox_assets.study import Role
-from cqox_assets.synthesis._helpers import normal_quantile
 from cqox_assets.synthesis.contrasts import ScoredContrast
 
 LEAST_ROWS = 20
@@ -40,7 +40,7 @@ def segment_rows(
     rows: list[dict[str, Any]] = []
     for kind, labels in _segmentations(item, predicted):
         names = list(dict.fromkeys(labels[np.argsort(labels, kind="stable")].tolist()))
-        quantile = normal_quantile(1 - (1 - level) / len(names))
+        quantile = judge.reach(1 - (1 - level) / len(names))
         for name in names:
             inside = (labels == name).astype(float)
             share, rows_in = float(np.mean(judge.weight * inside)), int(inside.sum())
@@ -93,7 +93,8 @@ def fairness(
         rows += own
         counted = [row for row in own if row["benefit"] is not None]
         if len(counted) > 1:
-            gaps.append(_gap(item.study.label(name), counted))
+            labels = item.study.frame[name].astype(str).to_numpy()
+            gaps.append(_gap(item.study.label(name), counted, labels, judge, treated * net))
     shown = [{key: value for key, value in row.items() if key != "std_error"} for row in rows]
     if not rows:
         reason, remedy = "no column plays the role 'subgroup'", "map it in study.yaml: roles: {subgroup: <column>}"
@@ -108,7 +109,7 @@ def _groups(
     item: ScoredContrast, name: str, judge: Judge, treated: np.ndarray, net: np.ndarray
 ) -> list[dict[str, Any]]:
     labels = item.study.frame[name].astype(str).to_numpy()
-    rows, quantile = [], normal_quantile(0.95)
+    rows, quantile = [], judge.reach(0.95)
     for group in np.unique(labels):
         inside = (labels == group).astype(float)
         share = float(np.mean(judge.weight * inside))
@@ -128,11 +129,15 @@ def _groups(
     return rows
 
 
-def _gap(column: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _gap(
+    column: str, rows: list[dict[str, Any]], labels: np.ndarray, judge: Judge, benefit: np.ndarray
+) -> dict[str, Any]:
+    """Return the largest gaps; the interval of that in benefit holds for all pairs of groups at once (Bonferroni)."""
     most, least = (pick(rows, key=lambda row: row["treated_share"]) for pick in (max, min))
     best, worst = (pick(rows, key=lambda row: row["benefit"]) for pick in (max, min))
     gap = best["benefit"] - worst["benefit"]
-    half = normal_quantile(0.95) * float(np.hypot(best["std_error"], worst["std_error"]))
+    inside = [(labels == row["group"]).astype(float) for row in (best, worst)]
+    half = judge.reach(1 - 0.05 / math.comb(len(rows), 2)) * judge.difference(benefit, *inside)
     return {
         "column": column,
         "treated_share_gap": most["treated_share"] - least["treated_share"],

@@ -357,6 +357,43 @@ def test_money_allows_what_its_interval_says(ends, allows):
     assert allows == "GO" or "treating only the 30%" in reason.flips_if
 
 
+def test_several_contrasts_widen_the_interval_that_money_is_judged_by():
+    close = NetBenefit("b - a", 10.0, 0.2, 19.8, coverage=0.3, best_low=2.0, best=3.0, currency="EUR")
+    assert [reason.allows for reason in net_benefit_reasons((close,))] == ["GO"]
+    both = net_benefit_reasons((close, replace(close, contrast="c - a")), "b - a")
+    assert [reason.allows for reason in both] == ["CANARY"]
+
+
+def test_few_clusters_reach_as_far_as_students_t_says():
+    study = targeted(600)
+    study = study.with_column("site", np.arange(600) % 6, Role.CLUSTER)
+    study = study.with_column("group", np.where(study.frame["x0"] > 0, "older", "younger"), Role.SUBGROUP)
+    found = policy_value(study)
+    everybody = only(found)["treat_all"]
+    assert everybody["high"] - everybody["net_benefit"] == pytest.approx(2.570582 * everybody["std_error"])
+    curve = found.tables["curve"]
+    assert (curve["high"] - curve["net_benefit"]).to_numpy() == pytest.approx(2.570582 * curve["std_error"].to_numpy())
+    trees = found.tables["trees"]
+    reach = (trees["high"] - trees["net_benefit"]) / trees["std_error"]
+    assert (reach > 2.5).all()
+
+
+def test_the_gap_between_groups_that_share_clusters_knows_that_they_vary_together():
+    """Each site moves both groups alike, so their difference is known far better than either of them."""
+    generator, n = np.random.default_rng(2), 1200
+    site, group = np.arange(n) // 40, np.where(np.arange(n) % 2 == 0, "older", "younger")
+    d = (generator.random(n) < 0.5).astype(float)
+    y = d * (5 + 3 * generator.standard_normal(30)[site]) + generator.standard_normal(n)
+    frame = pd.DataFrame({"x": generator.standard_normal(n), "d": d, "y": y, "site": site, "group": group})
+    roles = {Role.OUTCOME: ("y",), Role.TREATMENT: ("d",), Role.COVARIATES: ("x",), Role.CLUSTER: ("site",),
+             Role.SUBGROUP: ("group",)}  # fmt: skip
+    found = policy_value(Study(frame, roles, arms=("control", "treated")))
+    fair, rows = only(found)["fairness"], found.tables["fairness"].set_index("group")
+    width = fair["benefit_gap_high"] - fair["benefit_gap_low"]
+    assert width < 0.7 * np.hypot(*(rows["high"] - rows["low"]))
+    assert fair["benefit_gap_low"] < 0 < fair["benefit_gap_high"]
+
+
 def test_ten_thousand_rows_are_fast():
     study = targeted(10_000)
     held = shared_nuisance(study)
