@@ -28,7 +28,7 @@ METHOD = (
     "doubly robust scores with the system's outcome models and the shared propensity; its interval comes from their "
     "influence function (weighted and clustered as the study says) and holds where the system or the propensity model "
     "is right; consensus = doubly robust average of the mixture of the systems that predicts held-out outcomes best; "
-    "its variance = that of the scores + the squared range of the three estimates and that of the shared models; spread "
+    "its variance = that of the scores + the squared range of the three estimates and the shared models'; spread "
     "and range = standard deviation, and largest minus smallest, of the six averages (three as predicted, three "
     "corrected); robustness = high where the range is below 0.05 standard deviations of the outcome, moderate below "
     "0.1, else low"
