@@ -36,13 +36,18 @@ def _axis(name: str, found: Mapping[str, Any], compared: Mapping[str, Any], spea
     row = (compared.get("axes") or {}).get(name) or {}
     note = speak("before", value=row["before"]) if row.get("before") is not None else ""
     return {
-        "label": speak.said(term("axis", name)),
+        "label": _title(name, speak),
         "share": 0.0 if value is None else max(0.0, min(100.0, 100 * value / _TEN)),
         "shown": "–" if value is None else f"{value:.1f}",
         "note": note,
         **{key: text for key, text in status_cell(zone, speak).items() if key == "status"},
         "zone": status_cell(zone, speak)["text"],
     }
+
+
+def _title(name: str, speak: Speaker) -> str:
+    words = speak.said(term("axis", name))
+    return words[:1].upper() + words[1:]
 
 
 def _compared(found: Mapping[str, Any], speak: Speaker) -> list[Block]:
@@ -62,7 +67,7 @@ def _compared(found: Mapping[str, Any], speak: Speaker) -> list[Block]:
 
 def _evidence(found: Mapping[str, Any], speak: Speaker) -> list[Block]:
     formula = found.get("formula") or {}
-    blocks = doc.bullets({"lead": speak.said(term("axis", name)), "text": text} for name, text in formula.items())
+    blocks = doc.bullets({"lead": _title(name, speak), "text": text} for name, text in formula.items())
     for name, rows in (found.get("evidence") or {}).items():
         head = [speak("evidence"), speak("value"), speak("points")]
         table = doc.grid(head, [_counted(row, speak) for row in rows], right=(1, 2))
@@ -72,7 +77,10 @@ def _evidence(found: Mapping[str, Any], speak: Speaker) -> list[Block]:
 
 def _counted(row: Mapping[str, Any], speak: Speaker) -> list[str]:
     value = row.get("value")
-    shown = speak("yes" if value else "no") if isinstance(value, bool) else number(value, 3)
+    if isinstance(value, bool):
+        shown = speak("yes" if value else "no")
+    else:
+        shown = value if isinstance(value, str) else number(value, 3)
     return [str(row["name"]), shown, number(row.get("points"), 3)]
 
 
@@ -91,7 +99,7 @@ def critique_section(card: Mapping[str, Any], speak: Speaker) -> Section | None:
          speak.said(term("remedy_does", row["remedy"])) if row["change"] else speak("as_declared")]
         for row in rounds
     ]  # fmt: skip
-    blocks += doc.grid(head, table, right=(0, 2, 3), wide=True)
+    blocks += doc.grid(head, table, right=(2, 3), wide=True)
     rests = int(found.get("headline_round") or 0)
     for row in sorted(rounds, key=lambda item: item["number"] != rests):
         own = doc.bullets(_objection(item, speak) for item in row["objections"])
@@ -123,6 +131,7 @@ def _objection(item: Mapping[str, Any], speak: Speaker) -> dict[str, str]:
 
 def _review_sentence(found: Mapping[str, Any], speak: Speaker) -> str:
     rounds, english = found["rounds"], str(found["sentence"])
+    english = english[:1].upper() + english[1:]
     first, tried = rounds[0], len(rounds) - 1
     if found["verdict"] == "APPROVE":
         concerns = sum(item["severity"] == "concern" for item in first["objections"])

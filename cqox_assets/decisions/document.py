@@ -93,7 +93,8 @@ def grid(
 ) -> list[Block]:
     """Return a table, or nothing if it has no row; `right` numbers the columns of figures."""
     found = [[cell(item) for item in row] for row in rows]
-    table = {"kind": "table", "head": list(head), "rows": found, "right": list(right), "wide": wide}
+    titles = [title[:1].upper() + title[1:] for title in head] if wide else list(head)
+    table = {"kind": "table", "head": titles, "rows": found, "right": list(right), "wide": wide}
     return [table] if found else []
 
 
@@ -103,7 +104,7 @@ def standing(value: str, words: str, label: Mapping[str, str]) -> Block:
 
 
 def bars(items: Iterable[Mapping[str, Any]]) -> Block:
-    """Return horizontal bars: `label`, `share` (percent of the track), `shown`, `note`, `status` and `zone` in words."""
+    """Return bars of `label`, `share` (percent of the track), `shown`, `note`, `status` and `zone` in words."""
     return {"kind": "bars", "items": [dict(item) for item in items]}
 
 

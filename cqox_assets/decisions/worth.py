@@ -5,7 +5,7 @@ from typing import Any
 
 from cqox_assets.decisions import document as doc
 from cqox_assets.decisions.document import Block, Section, Speaker, number
-from cqox_assets.decisions.language import between, joined, known, listing, say, term
+from cqox_assets.decisions.language import joined, known, listing, say, term
 from cqox_assets.wording import money, short, with_unit
 
 _ADVICE = {"treat": "pass", "do not treat": "fail", "test further": "warn", "too few rows": "not_run"}
@@ -28,7 +28,8 @@ def policy_section(card: Mapping[str, Any], speak: Speaker) -> Section | None:
         names = listing([term("setting", name) for name in found["missing"]])
         blocks.append(doc.text(speak("not_stated", names=names), quiet=True))
     for row in found["contrasts"]:
-        blocks.append(doc.heading(row["contrast"]))
+        if len(found["contrasts"]) > 1:
+            blocks.append(doc.heading(row["contrast"]))
         blocks += page.choices(row) + page.limits(row)
         blocks += page.segments([item for item in found.get("policy_matrix") or () if _same(item, row)])
         blocks += page.fairness(row.get("fairness") or {})
@@ -48,6 +49,11 @@ def _is_policy(found: Mapping[str, Any]) -> bool:
 
 def _same(item: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
     return bool(item["contrast"] == row["contrast"])
+
+
+def _beyond(row: Mapping[str, Any]) -> bool:
+    """Whether the budget does not cover treating everybody."""
+    return bool(row.get("budget")) and row["budget"]["affordable_coverage"] < 1
 
 
 class _Policy:
@@ -72,10 +78,7 @@ class _Policy:
 
     def ends(self, low: float, high: float) -> str:
         """Return an interval of benefits."""
-        mark = between(0, 1)
-        return self.speak.said(mark).replace("0", "{0}", 1).replace("1", "{1}", 1).format(
-            self.amount(low), self.amount(high)
-        )  # fmt: skip
+        return self.speak("from_to", low=self.amount(low), high=self.amount(high))
 
     def sentence(self, row: Mapping[str, Any]) -> str:
         """Return the sentence of a contrast: the stage's own in English, the same facts elsewhere."""
@@ -84,8 +87,10 @@ class _Policy:
         some = say("policy_none") if best["coverage"] == 0 else say(
             "policy_best", share=f"{best['coverage']:.0%}", amount=self.amount(best["net_benefit"]),
             ends=self.ends(best["low"], best["high"]), **facts)  # fmt: skip
-        if (budget.get("affordable_coverage") or 0 if budget else 1) < 1:
-            whole = say("policy_beyond", budget=self.cash(budget["amount"]), share=_share(budget["affordable_coverage"]))
+        if _beyond(row):
+            whole = say(
+                "policy_beyond", budget=self.cash(budget["amount"]), share=_share(budget["affordable_coverage"])
+            )
         else:
             ends = self.ends(everybody["low"], everybody["high"])
             whole = say("policy_all", amount=self.amount(everybody["net_benefit"]), ends=ends, **facts)
@@ -104,12 +109,18 @@ class _Policy:
         spent = any(item.get("spend") is not None for _, item in named)
         head = ["", *(self.speak(key) for key in ("coverage", "units_treated", *(("spend",) if spent else ())))]
         head += [self.speak.said(self.what), self.speak("interval")]
+        notes = {"treat_everybody": self.speak("beyond_budget")} if _beyond(row) else {}
         rows = [
-            [self.speak(key), _share(item["coverage"]), number(round(item["treated"])),
-             *((self.cash(item["spend"]),) if spent else ()), self.amount(item["net_benefit"]),
-             self.ends(item["low"], item["high"])]
+            [
+                {"text": self.speak(key), "note": notes.get(key, "")},
+                _share(item["coverage"]),
+                number(round(item["treated"])),
+                *((self.cash(item["spend"]),) if spent else ()),
+                self.amount(item["net_benefit"]),
+                self.ends(item["low"], item["high"]),
+            ]
             for key, item in named
-        ]  # fmt: skip
+        ]
         return doc.grid(head, rows, right=range(1, len(head)), wide=True)
 
     def limits(self, row: Mapping[str, Any]) -> list[Block]:
