@@ -17,7 +17,7 @@ _TEN = 10.0
 def quality_section(card: Mapping[str, Any], speak: Speaker) -> Section | None:
     """Return the score, its axes as bars and what changed since an earlier period; None for another form."""
     found = card.get("quality_score")
-    if not isinstance(found, Mapping) or not isinstance(found.get("axes"), Mapping) or "zones" not in found:
+    if not isinstance(found, Mapping) or not all(isinstance(found.get(key), Mapping) for key in ("axes", "zones")):
         return None
     compared = found.get("comparison") or {}
     value = "–" if found.get("score") is None else number(found["score"], 3)
@@ -71,7 +71,7 @@ def _evidence(found: Mapping[str, Any], speak: Speaker) -> list[Block]:
     for name, rows in (found.get("evidence") or {}).items():
         head = [speak("evidence"), speak("value"), speak("points")]
         table = doc.grid(head, [_counted(row, speak) for row in rows], right=(1, 2))
-        blocks += doc.fold(f"{speak.said(term('axis', name))} ({len(rows)})", table)
+        blocks += doc.fold(f"{_title(name, speak)} ({len(rows)})", table)
     return blocks
 
 

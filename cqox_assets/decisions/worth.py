@@ -44,7 +44,9 @@ def policy_section(card: Mapping[str, Any], speak: Speaker) -> Section | None:
 def _is_policy(found: Mapping[str, Any]) -> bool:
     rows = found.get("contrasts")
     needed = ("contrast", "rows", "treat_all", "optimal", "break_even", "sentence")
-    return isinstance(rows, list) and bool(rows) and all(all(key in row for key in needed) for row in rows)
+    if not isinstance(rows, list) or not rows or not isinstance(found.get("settings"), Mapping):
+        return False
+    return "measure" in found and all(isinstance(row, Mapping) and all(key in row for key in needed) for row in rows)
 
 
 def _same(item: Mapping[str, Any], row: Mapping[str, Any]) -> bool:

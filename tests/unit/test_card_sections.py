@@ -179,3 +179,11 @@ def test_wide_tables_scroll_in_their_box_and_the_pdf_leaves_the_folds_out(card):
     assert "gate 39" in page
     without = {**card, "quality_score": {**card["quality_score"], "evidence": {}, "formula": {}}}
     assert render_pages(card, "en") == render_pages(without, "en")
+
+
+@pytest.mark.parametrize("found", [{"contrasts": [1]}, {"contrasts": []}, {"rounds": [3]}, {"axes": 4},
+                                   {"axes": {"a": 1}, "zones": 3}])  # fmt: skip
+def test_another_form_falls_back_to_its_parts(found):
+    for key in KEYS:
+        made = {**card_of(study_of(), estimates_of()), key: found}
+        parsed(render_html(made))
