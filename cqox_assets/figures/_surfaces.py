@@ -13,6 +13,7 @@ from cqox_assets.study import Role
 LEVEL = 0.95
 _VALUES = 8  # distinct values from which a covariate makes an axis
 _LEAST = 100  # units
+_NEAR = 4  # cells within which two extremes are one
 
 
 def surface_of(item: UnitEffects) -> tuple[pd.DataFrame, tuple[str, str]]:
@@ -66,7 +67,11 @@ def extremes(z: np.ndarray, sign: int, most: int = 3) -> list[tuple[int, int]]:
         [held[1 + a : 1 + a + rows, 1 + b : 1 + b + columns] for a in (-1, 0, 1) for b in (-1, 0, 1) if a or b], axis=0
     )
     found = [(int(a), int(b)) for a, b in np.argwhere(np.isfinite(z) & (held[1:-1, 1:-1] > around))]
-    return sorted(found, key=lambda place: -sign * z[place])[:most]
+    kept: list[tuple[int, int]] = []
+    for place in sorted(found, key=lambda place: -sign * z[place]):
+        if all(max(abs(place[0] - other[0]), abs(place[1] - other[1])) > _NEAR for other in kept):
+            kept.append(place)
+    return kept[:most]
 
 
 def ridge(z: np.ndarray, sign: int) -> list[tuple[int, int]]:

@@ -8,6 +8,7 @@ import pandas as pd
 from cqox_assets.figures import _marks as marks
 from cqox_assets.figures import _motion as motion
 from cqox_assets.figures import _theme as theme
+from cqox_assets.figures import _words as words
 from cqox_assets.result import Findings
 from cqox_assets.spec import Drawing, FigureSpec, Inputs
 from cqox_assets.wording import money, short
@@ -44,6 +45,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
         f"{row['contrast']}: treating the best {best['coverage']:.0%} brings a {what} of {_said(best, unit)}; treating "
         f"everybody brings {_said(everybody, unit)}. 95% intervals; units are ranked by models that did not see them."
     )
+    caption += words.adjusting(inputs.study)
     return Drawing(figure, data, caption, f"Curve of {what} by share treated. {caption}", frames=frames)
 
 

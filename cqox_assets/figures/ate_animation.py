@@ -88,8 +88,9 @@ def _caption(inputs: Inputs, rows: pd.DataFrame) -> str:
         f"{words.amount(study, last['pooled_high'])}), if the effect is the same in all. "
     )  # fmt: skip
     return (
-        f"{last['contrast']}, {last['estimand']}: {len(rows)} periods from {rows['period'].iloc[0]} to {last['period']}, "
-        f"{clear} with an interval off no effect. {pooled}Each period is the consensus of its own analysis."
+        f"{last['contrast']}, {last['estimand']}: {len(rows)} periods from {rows['period'].iloc[0]} to "
+        f"{last['period']}, {clear} with an interval off no effect. {pooled}"
+        "Each period is the consensus of its own analysis."
     )
 
 

@@ -12,6 +12,7 @@ from cqox_assets.figures import _theme as theme
 from cqox_assets.figures import _words as words
 from cqox_assets.figures._units import UnitEffects, differing
 from cqox_assets.spec import Drawing, FigureSpec, Inputs
+from cqox_assets.wording import short
 
 
 def draw(inputs: Inputs, form: str = "2d") -> Drawing:
@@ -144,14 +145,15 @@ def _landscape(
 def _caption(item: UnitEffects, places: pd.DataFrame, labels: tuple[str, str], z: np.ndarray) -> str:
     said = [
         f"{row.kind} {words.amount(item.study, row.estimate)} (95% interval {words.amount(item.study, row.low)} to "
-        f"{words.amount(item.study, row.high)}) at {labels[0]} {row.x:.4g}, {labels[1]} {row.y:.4g}"
+        f"{words.amount(item.study, row.high)}) at {labels[0]} {short(row.x)}, "
+        f"{labels[1]} {short(row.y)}"
         for row in places.itertuples()
         if row.kind in ("peak 1", "valley 1")
     ]
     above = float((z[np.isfinite(z)] > 0).mean())
     return (
-        f"{item.words}: {'; '.join(said)}. {above:.0%} of the map lies above no effect. Intervals are pointwise and know "
-        f"nothing of the search for the highest place, so peaks are overstated."
+        f"{item.words}: {'; '.join(said)}. {above:.0%} of the map lies above no effect. Intervals are pointwise and "
+        "know nothing of the search for the highest place, so peaks are overstated."
     )
 
 

@@ -10,6 +10,7 @@ from cqox_assets.errors import NotDrawnError
 from cqox_assets.figures import _marks as marks
 from cqox_assets.figures import _motion as motion
 from cqox_assets.figures import _theme as theme
+from cqox_assets.figures import _words as words
 from cqox_assets.result import Findings
 from cqox_assets.spec import Drawing, FigureSpec, Inputs
 from cqox_assets.wording import with_unit
@@ -24,7 +25,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     row = found.content["contrasts"][0]
     table = found.tables["segments"]
     data = table[(table["arm"] == row["arm"]) & (table["kind"] == "predicted benefit")]
-    data = data[data["net_benefit"].notna()].reset_index(drop=True)
+    data = data[data["net_benefit"].notna()][::-1].reset_index(drop=True)  # the highest predicted benefit first
     if len(data) < 2:
         raise NotDrawnError("customers do not differ in predicted benefit, so there are no segments to compare")
     unit = found.content["unit"] or "units of the outcome"
@@ -46,9 +47,10 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     figure, frames = motion.pictures(scene, form)
     best, worst = (data.iloc[int(pick(data["net_benefit"].to_numpy(dtype=float)))] for pick in (np.argmax, np.argmin))
     caption = (
-        f"{row['contrast']}: worth most for {_said(best, unit)}, least for {_said(worst, unit)}. 95% intervals; segments "
-        f"are fifths of the predicted benefit by models that did not see the customer."
+        f"{row['contrast']}: worth most for {_said(best, unit)}, least for {_said(worst, unit)}. 95% intervals; "
+        "segments are fifths of the predicted benefit by models that did not see the customer."
     )
+    caption += words.adjusting(inputs.study)
     return Drawing(figure, data, caption, f"Bars of value per customer by segment. {caption}", frames=frames)
 
 

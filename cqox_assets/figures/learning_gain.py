@@ -57,8 +57,8 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     caption = (
         f"{row['contrast']}: on average {words.amount(inputs.study, held_row['estimate'])} "
         f"({words.amount(inputs.study, held_row['low'])} to {words.amount(inputs.study, held_row['high'])}, 95%). The "
-        f"median moves by {words.amount(inputs.study, float(data.loc[data['place'] == 'median', 'gain'].iloc[0]))}, by the "
-        f"{system.replace('_', '-')} system; quantiles are of all outcomes, not of the same learners."
+        f"median moves by {words.amount(inputs.study, float(data.loc[data['place'] == 'median', 'gain'].iloc[0]))}, by "
+        f"the {system.replace('_', '-')} system; quantiles are of all outcomes, not of the same learners."
     )
     return Drawing(figure, data, caption, f"Quantiles of the outcome under both arms. {caption}", frames=frames)
 

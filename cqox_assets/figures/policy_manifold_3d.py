@@ -10,6 +10,7 @@ from cqox_assets.errors import NotDrawnError
 from cqox_assets.figures import _marks as marks
 from cqox_assets.figures import _pages as pages
 from cqox_assets.figures import _theme as theme
+from cqox_assets.figures import _words as words
 from cqox_assets.spec import Drawing, FigureSpec, Inputs
 from cqox_assets.wording import money
 
@@ -25,7 +26,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     currency = found.content["settings"]["currency"] or ""
     edge = _edge(found.tables["curve"], row["arm"])
     sheets = _sheets(data, edge)
-    caption = _caption(row, sheets, currency)
+    caption = _caption(row, currency) + words.adjusting(inputs.study)
     figure = _map(row, sheets, edge, currency)
     page = pages.page(_surface(row, sheets, edge, currency), SPEC.title, caption) if form == "3d" else ""
     data = data.assign(shadow_price=sheets[3].ravel())
@@ -61,7 +62,7 @@ def _map(row: Mapping[str, Any], sheets: tuple[np.ndarray, ...], edge: pd.DataFr
     reach = float(np.abs(net).max()) or 1.0
     filled = axis.contourf(100 * coverage, budget, net, np.linspace(-reach, reach, 31), cmap=_TONES, extend="both")
     lines = axis.contour(100 * coverage, budget, price, _levels(price), colors=theme.QUIET, linewidths=0.9)
-    axis.clabel(lines, lines.levels[::2], fontsize=7.5, fmt=lambda value: f"{value:,.3g}")
+    _levels_named(axis, lines)
     axis.plot(100 * edge["coverage"], edge["spend"], color=theme.LIMIT, linewidth=1.6, linestyle=(0, (4, 2.5)))
     best, held = row["optimal"], row["budget"]
     if held is not None:
@@ -84,6 +85,21 @@ def _map(row: Mapping[str, Any], sheets: tuple[np.ndarray, ...], edge: pd.DataFr
          ("net benefit of one more unit of budget", theme.QUIET, "line"), ("best plan", theme.INK, "dot")],
     )  # fmt: skip
     return figure
+
+
+def _levels_named(axis: Any, lines: Any) -> None:
+    """Write the levels of the contours at their right ends, those that fit above one another."""
+    low, high = axis.get_ylim()
+    last = low - (high - low)
+    drawn = [(level, part) for level, parts in zip(lines.levels, lines.allsegs, strict=True) for part in parts]
+    ends = [
+        (float(part[part[:, 0].argmax(), 1]), level) for level, part in drawn if len(part) and part[:, 0].max() > 99
+    ]
+    for at, level in sorted(ends):
+        if at - last > 0.07 * (high - low) and at < high - 0.05 * (high - low):
+            axis.annotate(f"{level:,.3g}", (98.5, at), fontsize=7.5, color=theme.INK, ha="right", va="center",
+                          bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.8})  # fmt: skip
+            last = at
 
 
 def _levels(price: np.ndarray) -> np.ndarray:
@@ -112,8 +128,8 @@ def _surface(row: Mapping[str, Any], sheets: tuple[np.ndarray, ...], edge: pd.Da
     )  # fmt: skip
     lift = 0.01 * reach
     figure.add_scatter3d(
-        x=100 * edge["coverage"], y=edge["spend"], z=edge["net_benefit"] + lift, mode="lines", name="budget just enough",
-        line={"color": theme.LIMIT, "width": 7},
+        x=100 * edge["coverage"], y=edge["spend"], z=edge["net_benefit"] + lift, mode="lines",
+        name="budget just enough", line={"color": theme.LIMIT, "width": 7},
     )  # fmt: skip
     for level, parts in _contours(coverage, budget, price):
         for place, part in enumerate(parts):
@@ -146,7 +162,7 @@ def _height(sheets: tuple[np.ndarray, ...], line: np.ndarray) -> np.ndarray:
     return np.asarray(RegularGridInterpolator((budget[:, 0], coverage[0]), net)(line[:, ::-1]))
 
 
-def _caption(row: Mapping[str, Any], sheets: tuple[np.ndarray, ...], currency: str) -> str:
+def _caption(row: Mapping[str, Any], currency: str) -> str:
     best, held = row["optimal"], row["budget"]
     text = (
         f"{row['contrast']}: the best plan treats {best['coverage']:.0%} at a cost of {money(best['spend'], currency)} "
