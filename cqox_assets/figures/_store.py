@@ -2,7 +2,6 @@
 
 import traceback
 from collections.abc import Callable
-from typing import Any
 
 from cqox_assets.errors import NotDrawnError
 from cqox_assets.figures._files import PRINTED, moving_files, render

@@ -76,7 +76,7 @@ def _web(axis: Any, rows: pd.DataFrame) -> None:
     for reach, tone in _ZONES:
         axis.add_patch(Polygon(reach * directions, facecolor="white", edgecolor="none", zorder=0.5))
         axis.add_patch(Polygon(reach * directions, facecolor=tone, alpha=0.2, edgecolor=tone, linewidth=1, zorder=0.6))
-    for row in rows.itertuples():
+    for row in marks.each(rows):
         axis.plot([0, 10 * row.x], [0, 10 * row.y], color=theme.GRID, linewidth=1, zorder=1)
         badge, tone = _BADGES[row.zone]
         shown = badge if math.isnan(row.value) else f"{row.value:.1f} {badge}"

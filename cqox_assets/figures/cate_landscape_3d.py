@@ -26,7 +26,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     names = np.full(z.shape, "", dtype=object)
     for place, name in on.items():
         names[place] = name
-    for row in places.itertuples():
+    for row in marks.each(places):
         names[row.row, row.column] = row.kind
     data = surface.assign(place=names.ravel())
     caption = _caption(item, places, labels, z)
@@ -67,7 +67,7 @@ def _map(
         if len(line) > 1:
             axis.plot([x[place] for place in line], [y[place] for place in line], color=theme.INK, lw=1.2, ls=style)
     middle = float(np.mean(axis.get_xlim()))
-    for row in places.itertuples():
+    for row in marks.each(places):
         axis.plot([row.x], [row.y], marker="^" if row.estimate == places["estimate"].max() else "o", markersize=6,
                   color=theme.INK, markeredgecolor="white", zorder=5)  # fmt: skip
     for row in _apart(places, axis):
@@ -135,7 +135,7 @@ def _landscape(
         )  # fmt: skip
     figure.add_scatter3d(
         x=places["x"], y=places["y"], z=places["estimate"] + lift, mode="markers+text", name="peaks and valleys",
-        text=[f"{row.kind}: {words.amount(item.study, row.estimate)}" for row in places.itertuples()],
+        text=[f"{row.kind}: {words.amount(item.study, row.estimate)}" for row in marks.each(places)],
         textposition="top center", marker={"size": 5, "color": theme.INK},
     )  # fmt: skip
     figure.update_layout(scene=pages.scene((labels[0], labels[1], words.effect(item.study, cells=40))))
@@ -147,7 +147,7 @@ def _caption(item: UnitEffects, places: pd.DataFrame, labels: tuple[str, str], z
         f"{row.kind} {words.amount(item.study, row.estimate)} (95% interval {words.amount(item.study, row.low)} to "
         f"{words.amount(item.study, row.high)}) at {labels[0]} {short(row.x)}, "
         f"{labels[1]} {short(row.y)}"
-        for row in places.itertuples()
+        for row in marks.each(places)
         if row.kind in ("peak 1", "valley 1")
     ]
     above = float((z[np.isfinite(z)] > 0).mean())

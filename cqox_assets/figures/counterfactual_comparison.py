@@ -27,7 +27,8 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     _averages(axes[1][0], tables["averages"], row, inputs)
     _fit(axes[1][1], tables["calibration"], inputs)
     axes[2][1].remove()
-    axes[2][0].set_subplotspec(axes[2][0].get_subplotspec().get_gridspec()[2, :])
+    place: Any = axes[2][0].get_subplotspec()
+    axes[2][0].set_subplotspec(place.get_gridspec()[2, :])
     _numbers(axes[2][0], tables["fit"], tables["averages"])
     marks.legend(figure, [(_NAMES[name], colour, "line") for name, colour in _SYSTEMS.items()])
     parts = ("outcome_distributions", "effect_histogram", "averages", "calibration", "fit")
@@ -41,7 +42,7 @@ def _outcomes(axis: Any, rows: pd.DataFrame, inputs: Inputs) -> None:
     """Draw the middle 90 % and half, the median and the mean of the outcome under either arm, per system."""
     labels, place = [], 0.0
     for name in _SYSTEMS:
-        for row in rows[rows["system"] == name].itertuples():
+        for row in marks.each(rows[rows["system"] == name]):
             tone = theme.arm_colour(inputs.study.arms, row.of_arm)
             axis.plot([row.q05, row.q95], [place, place], color=tone, linewidth=1.2)
             axis.plot([row.q25, row.q75], [place, place], color=tone, linewidth=6, solid_capstyle="butt", alpha=0.6)
@@ -79,7 +80,7 @@ def _effects(axis: Any, rows: pd.DataFrame, inputs: Inputs) -> None:
 def _averages(axis: Any, rows: pd.DataFrame, row: Any, inputs: Inputs) -> None:
     held = row["consensus"]
     shown = [
-        (_NAMES[item.system], item.estimate, item.low, item.high, _SYSTEMS[item.system]) for item in rows.itertuples()
+        (_NAMES[item.system], item.estimate, item.low, item.high, _SYSTEMS[item.system]) for item in marks.each(rows)
     ]
     shown.append(("consensus", held["estimate"], held["low"], held["high"], theme.INK))
     frame = pd.DataFrame(shown, columns=["label", "estimate", "low", "high", "colour"])
@@ -113,7 +114,7 @@ def _numbers(axis: Any, fit: pd.DataFrame, averages: pd.DataFrame) -> None:
     axis.set_axis_off()
     head = ["", "average", "std. error", "as predicted", "R2 reference", "R2 compared", "RMSE"]
     rows = []
-    for item, size in zip(fit.itertuples(), averages.itertuples(), strict=True):
+    for item, size in zip(marks.each(fit), marks.each(averages), strict=True):
         values = (size.estimate, size.std_error, size.plug_in, item.r2_reference, item.r2_compared, item.rmse)
         rows.append([_NAMES[item.system], *("none" if pd.isna(value) else f"{value:,.4g}" for value in values)])
     for line, cells in enumerate([head, *rows]):

@@ -37,7 +37,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
         axis.set_xlim(-0.6, len(data) - 0.4)
         axis.set_ylim(*marks.reach(data["net_benefit"], data[["net_benefit_low", "net_benefit_high"]], [0.0]))
         axis.axhline(0, color=theme.INK, linewidth=1)
-        names = [f"{theme.shorten(row.segment, 18)}\n{row.rows:,} rows" for row in data.itertuples()]
+        names = [f"{theme.shorten(row.segment, 18)}\n{row.rows:,} rows" for row in marks.each(data)]
         axis.set_xticks(range(len(data)), names, fontsize=8)
         axis.set_xlabel("customers by predicted benefit")
         axis.set_ylabel(f"{_WORDS.get(found.content['measure'], 'gain per customer')} ({theme.shorten(unit, 20)})")
@@ -62,7 +62,7 @@ def _said(row: Any, unit: str) -> str:
 def _paint(axis: Any, data: pd.DataFrame, share: float, inputs: Inputs) -> None:
     done = share * len(data)
     tone, limits = theme.arm_colour(inputs.study.arms, inputs.study.arms[1]), axis.get_ylim()
-    for place, row in enumerate(data.itertuples()):
+    for place, row in enumerate(marks.each(data)):
         grown = min(1.0, max(0.0, done - place))
         if grown == 0:
             continue

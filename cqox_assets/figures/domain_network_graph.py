@@ -80,7 +80,7 @@ def _flat(nodes: pd.DataFrame, ties: pd.DataFrame) -> Any:
     axis.set_xlim(float(nodes["x"].min()) - 1.3, float(nodes["x"].max()) + 1.3)
     axis.set_ylim(float(nodes["y"].min()) - 1.0, float(nodes["y"].max()) + 1.0)
     where = nodes.set_index("domain")[["x", "y"]]
-    for tie in ties.itertuples():
+    for tie in marks.each(ties):
         (x0, y0), (x1, y1) = where.loc[tie.source], where.loc[tie.target]
         axis.plot([x0, x1], [y0, y1], color=theme.QUIET, linewidth=1 + min(tie.count, 6) / 2, alpha=0.6, zorder=1)
         if len(ties) <= 6:
@@ -90,7 +90,7 @@ def _flat(nodes: pd.DataFrame, ties: pd.DataFrame) -> Any:
             )  # fmt: skip
     tones = [_VERDICTS.get(str(verdict), theme.QUIET) for verdict in nodes["verdict"]]
     axis.scatter(nodes["x"], nodes["y"], s=150, c=tones, edgecolors="white", linewidths=1.4, zorder=3)
-    for row, above in zip(nodes.itertuples(), _outward(nodes), strict=True):
+    for row, above in zip(marks.each(nodes), _outward(nodes), strict=True):
         axis.text(row.x, row.y + (0.2 if above else -0.2), f"{theme.shorten(row.domain, 20)}\n{_said(row)}", fontsize=8,
                   ha="center", va="bottom" if above else "top", color=theme.INK, zorder=4, linespacing=1.2)  # fmt: skip
     marks.legend(figure, [(name, tone, "dot") for name, tone in _VERDICTS.items()])
@@ -112,7 +112,7 @@ def _zooming(nodes: pd.DataFrame, ties: pd.DataFrame) -> Any:
 
     where = nodes.set_index("domain")[["x", "y"]]
     figure = plotly.Figure()
-    for tie in ties.itertuples():
+    for tie in marks.each(ties):
         (x0, y0), (x1, y1) = where.loc[tie.source], where.loc[tie.target]
         alike = "" if pd.isna(tie.correlation) else f"<br>correlation over common months {tie.correlation:.2f}"
         figure.add_scatter(
@@ -125,7 +125,7 @@ def _zooming(nodes: pd.DataFrame, ties: pd.DataFrame) -> Any:
         figure.add_scatter(
             x=held["x"], y=held["y"], mode="markers+text", name=verdict, text=held["domain"],
             textposition="bottom center", marker={"size": 22, "color": tone, "line": {"color": "white", "width": 2}},
-            hovertext=[f"{row.domain}: {row.series}<br>{_said(row)}, {row.latest_period}" for row in held.itertuples()],
+            hovertext=[f"{row.domain}: {row.series}<br>{_said(row)}, {row.latest_period}" for row in marks.each(held)],
             hoverinfo="text",
         )  # fmt: skip
     figure.update_layout(dragmode="pan", plot_bgcolor="white")
@@ -137,9 +137,9 @@ def _zooming(nodes: pd.DataFrame, ties: pd.DataFrame) -> Any:
 def _caption(nodes: pd.DataFrame, ties: pd.DataFrame) -> str:
     shared = int(ties["count"].sum()) if len(ties) else 0
     return (
-        f"{len(nodes)} domains in {nodes['cluster'].nunique()} clusters; {len(ties)} pairs share {shared} effects, which "
-        f"are equal estimands of an outcome or treatment of the same name. Under each domain: its latest effect, with its "
-        f"interval where it has one."
+        f"{len(nodes)} domains in {nodes['cluster'].nunique()} clusters; {len(ties)} pairs share {shared} effects, "
+        "which are equal estimands of an outcome or treatment of the same name. Beside each domain: its latest effect, "
+        "with its interval where it has one."
     )
 
 

@@ -65,7 +65,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
 
 def _paint(axis: Any, data: pd.DataFrame, share: float, inputs: Inputs, row: Mapping[str, Any]) -> None:
     colours = [theme.arm_colour(inputs.study.arms, arm) for arm in (inputs.study.arms[0], row["arm"])]
-    for place, item in enumerate(data.itertuples()):
+    for place, item in enumerate(marks.each(data)):
         y = len(data) - 1 - place
         now = item.reference + share * item.gain
         axis.plot([item.reference, now], [y, y], color=colours[1], linewidth=2.5, alpha=0.5)

@@ -154,7 +154,7 @@ def _raised(part: _Part, inputs: Inputs) -> Any:
         said = [
             f"unit {row.unit}<br>own effect {words.amount(inputs.study, row.effect)}<br>{row.treated_neighbours} of "
             f"{row.neighbours} neighbours treated"
-            for row in held.itertuples()
+            for row in marks.each(held)
         ]
         figure.add_scatter3d(
             x=held["x"], y=held["y"], z=held["effect"], mode="markers", name=name, text=said, hoverinfo="text",

@@ -107,7 +107,7 @@ def _levels(price: np.ndarray) -> np.ndarray:
     from matplotlib.ticker import MaxNLocator
 
     low, high = float(price.min()), float(price.max())
-    found = MaxNLocator(nbins=6).tick_values(low, high)
+    found = np.asarray(MaxNLocator(nbins=6).tick_values(low, high))
     inside = found[(found > low) & (found < high)]
     return inside if len(inside) else np.array([(low + high) / 2])
 

@@ -104,8 +104,8 @@ def _caption(part: Neighbourhood, data: pd.DataFrame) -> str:
     return (
         f"Of {len(data)} units drawn {int((step == 0).sum())} were treated, {direct} are their neighbours and {far} "
         f"are further away.{lost} The order is the number of ties to the nearest treated unit, not an observed time; "
-        f"effects were estimated for direct neighbours. {len(data):,} of {part.units:,} units and {len(part.ties):,} of "
-        f"{part.edges:,} ties are drawn."
+        f"effects were estimated for direct neighbours. {len(data):,} of {part.units:,} units and {len(part.ties):,} "
+        f"of {part.edges:,} ties are drawn."
     )
 
 

@@ -68,7 +68,7 @@ def _driver(item: UnitEffects) -> str:
     order = [] if found is None else [names[place] for place in np.argsort(-found.importance, kind="stable")]
     for name in order:
         if item.study.frame[name].nunique() >= _GROUPS:
-            return name
+            return str(name)
     raise NotDrawnError(f"the effect depends on no covariate of {_GROUPS} values or more")
 
 
