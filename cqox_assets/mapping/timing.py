@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cqox_assets.errors import DataError, DeclarationError, MappingError
+from cqox_assets.errors import DataError, DeclarationError
 from cqox_assets.mapping.columns import Kind, as_date, as_number, as_text, days_of
 from cqox_assets.mapping.vocabulary import fold
 
