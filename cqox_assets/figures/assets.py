@@ -8,7 +8,7 @@ import dagster as dg
 from cqox_assets.alerts import write_alert
 from cqox_assets.assets import stage
 from cqox_assets.catalog import load_estimators, load_sensitivities, study_figures
-from cqox_assets.figures._store import MOVING, draw, draw_moving
+from cqox_assets.figure_store import MOVING, draw, draw_moving
 from cqox_assets.partitions import Partition
 from cqox_assets.results import FINDINGS, Results
 from cqox_assets.spec import FigureSpec, Inputs

@@ -10,7 +10,6 @@ from cqox_assets.errors import NotDrawnError
 from cqox_assets.figures import _marks as marks
 from cqox_assets.figures import _theme as theme
 from cqox_assets.spec import Drawing, FigureSpec, Inputs
-from cqox_assets.synthesis.quality_score import QualityScore
 
 _ZONES = ((10.0, theme.SURE), (7.0, theme.UNSURE), (4.0, theme.WRONG))
 _BADGES = {"pass": ("passes", theme.SURE), "warn": ("warns", theme.UNSURE), "fail": ("fails", theme.WRONG),
@@ -19,7 +18,7 @@ _BADGES = {"pass": ("passes", theme.SURE), "warn": ("warns", theme.UNSURE), "fai
 
 def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     """Draw this period's axes, those of the period before where there is one, and the overall score."""
-    score: QualityScore = inputs.findings["quality_score"]
+    score = inputs.findings["quality_score"]
     rows = _rows(score)
     if rows["value"].notna().sum() < 3:
         raise NotDrawnError("fewer than three axes of the quality score have evidence")
@@ -50,7 +49,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     return Drawing(figure, rows, caption, f"Radar chart of five quality axes with zones. {caption}")
 
 
-def _rows(score: QualityScore) -> pd.DataFrame:
+def _rows(score: Any) -> pd.DataFrame:
     """Return one row per axis: axis, value, zone, before (NaN where not known), x and y of its direction."""
     before: Mapping[str, Any] = score.comparison["axes"] if score.comparison else {}
     rows = []
@@ -62,7 +61,7 @@ def _rows(score: QualityScore) -> pd.DataFrame:
     return frame.astype({"value": float, "before": float})
 
 
-def _scenarios(score: QualityScore) -> tuple[str, str]:
+def _scenarios(score: Any) -> tuple[str, str]:
     if score.comparison is None:
         return "", "this period"
     before, after = score.comparison["scenarios"]
@@ -106,7 +105,7 @@ def _ring(axis: Any, rows: pd.DataFrame, column: str, colour: str, dashed: bool 
     axis.scatter(corners[:, 0], corners[:, 1], s=26, color="white" if dashed else colour, edgecolor=colour, zorder=4)
 
 
-def _caption(score: QualityScore, rows: pd.DataFrame) -> str:
+def _caption(score: Any, rows: pd.DataFrame) -> str:
     held = rows[rows["value"].notna()]
     low = held.iloc[int(held["value"].to_numpy().argmin())]
     total = "no score" if score.score is None else f"{score.score:g} of 100, which {_BADGES[score.zone][0]}"

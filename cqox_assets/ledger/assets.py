@@ -107,8 +107,8 @@ def _records(frame: pd.DataFrame) -> list[dict[str, object]]:
 )
 def domain_network_graph(settings: dg.ResourceParam[Settings], network: dict[str, Any]) -> dg.MaterializeResult:
     """Draw the stored network."""
+    from cqox_assets.figure_store import recorded
     from cqox_assets.figures._files import PRINTED, render
-    from cqox_assets.figures._store import recorded
     from cqox_assets.figures.domain_network_graph import SPEC, drawn
 
     reports = ReportStore(settings.reports, settings.reports_url)

@@ -13,9 +13,9 @@ from PIL import Image
 from cqox_assets.catalog import load_figures, study_figures
 from cqox_assets.decisions.site import FOLDER, INDEX, site_of
 from cqox_assets.errors import NotDrawnError
+from cqox_assets.figure_store import draw, draw_moving
 from cqox_assets.figures import _files as files
 from cqox_assets.figures import _surfaces as surfaces
-from cqox_assets.figures._store import draw, draw_moving
 from cqox_assets.ledger.history import own_history
 from cqox_assets.ledger.network import build_network
 from cqox_assets.partitions import Partition
