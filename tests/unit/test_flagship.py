@@ -1,6 +1,7 @@
 """Flagship figures draw what was found, turn and move; the report site shows them with their data."""
 
 import io
+import itertools
 import re
 from dataclasses import replace
 
@@ -47,7 +48,7 @@ def with_months(inputs, months=3):
 
 def frames_differ(frames):
     seen = [np.asarray(Image.open(io.BytesIO(frame)).convert("L")).astype(int) for frame in frames]
-    return [float(np.abs(later - first).mean()) for first, later in zip(seen, seen[1:], strict=False)]
+    return [float(np.abs(later - first).mean()) for first, later in itertools.pairwise(seen)]
 
 
 @pytest.mark.parametrize(("name", "study"), FILMS.items())
