@@ -5,6 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from cqox_assets.decisions import document as doc
+from cqox_assets.decisions.appraisal import (
+    counterfactual_section,
+    critique_section,
+    quality_section,
+    refused_section,
+)
 from cqox_assets.decisions.document import Block, Section, Speaker, number
 from cqox_assets.decisions.generic import section_of
 from cqox_assets.decisions.grounds import (
@@ -15,10 +21,16 @@ from cqox_assets.decisions.grounds import (
     sensitivity_section,
 )
 from cqox_assets.decisions.language import between, entry, known, listing, say, term
+from cqox_assets.decisions.worth import policy_section
 from cqox_assets.wording import short, with_unit
 
-# Results of other stages that a card may hold; shown when they are there, whatever their parts are.
-FURTHER = ("policy", "quality_score", "critique", "counterfactual")
+# Results of other stages that a card may hold; one of another form is shown by its parts.
+FURTHER = {
+    "policy": policy_section,
+    "quality_score": quality_section,
+    "critique": critique_section,
+    "counterfactual": counterfactual_section,
+}
 
 
 @dataclass(frozen=True)
@@ -51,7 +63,7 @@ def document_of(card: Mapping[str, Any], language: str = "en") -> Document:
     sections = [
         _why(told, speak),
         _estimates(card, speak),
-        *(found for key in FURTHER if (found := section_of(key, card.get(key), speak)) is not None),
+        *(_further(key, card, speak) for key in FURTHER),
         _guardrails(card, speak),
         gate_section(card, speak),
         sensitivity_section(card, speak),
@@ -69,6 +81,11 @@ def document_of(card: Mapping[str, Any], language: str = "en") -> Document:
         facts=_head_facts(card, speak),
         sections=[section for section in sections if section is not None and section.blocks],
     )
+
+
+def _further(key: str, card: Mapping[str, Any], speak: Speaker) -> Section | None:
+    found = card.get(key)
+    return refused_section(key, found, speak) or FURTHER[key](card, speak) or section_of(key, found, speak)
 
 
 def _told(card: Mapping[str, Any], language: str) -> dict[str, Any]:

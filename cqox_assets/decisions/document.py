@@ -1,8 +1,10 @@
 """A card as a document: sections of plain blocks in one language, which the page, the PDF and LaTeX draw alike.
 
 A block is a mapping with a `kind`: `text`, `notice`, `heading`, `list`, `facts` (label, value, note), `reasons`,
-`table` (head, rows, right-aligned columns), `forest`, `figure` and `fold` (a summary over blocks that the page folds
-and the PDF leaves out). A cell is a text, or a mapping of `text` with `note`, `status` (a coloured label) or `code`.
+`table` (head, rows, right-aligned columns; a `wide` one scrolls within its box on a narrow screen), `standing` (a large
+value or a label with words beside it), `bars` (0 to 10, with the limits of their zones), `forest`, `figure` and `fold`
+(a summary over blocks that the page folds and the PDF leaves out). A cell is a text, or a mapping of `text` with
+`note`, `status` (a coloured label, before the words `after` it) or `code`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -86,10 +88,24 @@ def facts(items: Iterable[tuple[str, str] | tuple[str, str, str]]) -> list[Block
     return [{"kind": "facts", "items": found}] if found else []
 
 
-def grid(head: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[int] = ()) -> list[Block]:
+def grid(
+    head: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[int] = (), *, wide: bool = False
+) -> list[Block]:
     """Return a table, or nothing if it has no row; `right` numbers the columns of figures."""
     found = [[cell(item) for item in row] for row in rows]
-    return [{"kind": "table", "head": list(head), "rows": found, "right": list(right)}] if found else []
+    titles = [title[:1].upper() + title[1:] for title in head] if wide else list(head)
+    table = {"kind": "table", "head": titles, "rows": found, "right": list(right), "wide": wide}
+    return [table] if found else []
+
+
+def standing(value: str, words: str, label: Mapping[str, str]) -> Block:
+    """Return a large value, if there is one, with a coloured label and words beside it."""
+    return {"kind": "standing", "value": value, "text": words, "label": cell(label)}
+
+
+def bars(items: Iterable[Mapping[str, Any]]) -> Block:
+    """Return bars of `label`, `share` (percent of the track), `shown`, `note`, `status` and `zone` in words."""
+    return {"kind": "bars", "items": [dict(item) for item in items]}
 
 
 def fold(summary: str, blocks: list[Block], *, opened: bool = False) -> list[Block]:
@@ -98,9 +114,9 @@ def fold(summary: str, blocks: list[Block], *, opened: bool = False) -> list[Blo
 
 
 def cell(item: Any) -> dict[str, str]:
-    """Return a cell as `text`, `note`, `status`, `code`."""
+    """Return a cell as `text`, `note`, `status`, `code`, `lead` and what comes after a label."""
     found = item if isinstance(item, Mapping) else {"text": item}
-    return {key: str(found.get(key) or "") for key in ("text", "note", "status", "code", "lead")}
+    return {key: str(found.get(key) or "") for key in ("text", "note", "status", "code", "lead", "lead_after", "after")}
 
 
 def forest_blocks(card: Mapping[str, Any], speaker: Speaker, label: Any, name: Any, sentence: Any) -> list[Block]:

@@ -10,73 +10,77 @@ from cqox_assets.decisions.language import term
 _SENTENCES = ("sentence", "summary", "meaning", "advice", "recommendation", "reason", "headline", "conclusion")
 _LISTS = ("sentences", "notices", "reasons", "findings", "advice")
 _STATUS = {"pass", "warn", "fail", "not_run"}
-_DEEPEST = 2
 
 
 def section_of(key: str, found: Any, speak: Speaker) -> Section | None:
-    """Return a section for whatever a stage has put under `key`, or None if there is nothing.
+    """Return a section for whatever a stage has put under `key`, or None if there is nothing to show.
 
     Parameters
     ----------
     found : Any
-        JSON. A mapping's `title` is its heading; texts called sentence, summary, meaning, advice and so on are
-        paragraphs; single values are facts; a list of mappings is a table; a mapping of mappings is a table with
-        its names in front.
+        JSON. Texts called sentence, summary, meaning, advice and so on are paragraphs; single values are facts; a list
+        of mappings is a table; a mapping of mappings is a table with its names in front. What lies deeper is left to
+        the JSON card: a structure in a cell is for programs, not for readers.
     """
-    if found is None or found == {} or found == []:
-        return None
-    blocks = _blocks(found, speak, 0)
+    blocks = _blocks(found, speak)
     return Section(key, speak(key), blocks) if blocks else None
 
 
-def _blocks(found: Any, speak: Speaker, depth: int) -> list[Block]:
+def _blocks(found: Any, speak: Speaker) -> list[Block]:
     if isinstance(found, Mapping):
-        return _mapping_blocks(found, speak, depth)
-    if isinstance(found, Sequence) and not isinstance(found, str):
+        return _mapping_blocks(found, speak)
+    if _nested(found):
         return _list_blocks(found, speak)
-    return [doc.text(_value(found, speak))]
+    return [] if found is None or found == "" else [doc.text(_value(found, speak))]
 
 
-def _mapping_blocks(found: Mapping[str, Any], speak: Speaker, depth: int) -> list[Block]:
+def _mapping_blocks(found: Mapping[str, Any], speak: Speaker) -> list[Block]:
     told = {key: value for key, value in found.items() if value is not None and value != [] and value != {}}
-    title = told.pop("title", None)
-    blocks: list[Block] = [doc.heading(str(title))] if title and depth else []
+    told.pop("title", None)
+    blocks: list[Block] = []
     for key in _SENTENCES:
         if isinstance(told.get(key), str):
             blocks.append(doc.text(str(told.pop(key))))
-    single = {key: value for key, value in told.items() if not isinstance(value, (Mapping, list, tuple))}
+    single = {key: value for key, value in told.items() if not _nested(value)}
     long = {key: value for key, value in single.items() if isinstance(value, str) and len(value) > 60}
-    short = [(_name(key, speak), _value(value, speak)) for key, value in single.items() if key not in long]
-    blocks += doc.facts(short)
+    blocks += doc.facts((_name(key, speak), _value(value, speak)) for key, value in single.items() if key not in long)
     for key, value in told.items():
         if key not in single:
-            blocks += _part(key, value, speak, depth)
-    blocks += [doc.text(f"{_name(key, speak)}: {value}", quiet=True) for key, value in long.items()]
-    return blocks
+            blocks += _part(key, value, speak)
+    return blocks + [doc.text(f"{_name(key, speak)}: {value}", quiet=True) for key, value in long.items()]
 
 
-def _part(key: str, value: Any, speak: Speaker, depth: int) -> list[Block]:
-    if key in _LISTS and isinstance(value, (list, tuple)) and all(isinstance(item, str) for item in value):
+def _part(key: str, value: Any, speak: Speaker) -> list[Block]:
+    if key in _LISTS and not isinstance(value, Mapping) and all(isinstance(item, str) for item in value):
         return doc.bullets(value)
-    if isinstance(value, Mapping) and all(not isinstance(item, (Mapping, list, tuple)) for item in value.values()):
-        inner = doc.facts((_name(name, speak, "axis"), _value(item, speak)) for name, item in value.items())
-    elif isinstance(value, Mapping) and all(isinstance(item, Mapping) for item in value.values()):
+    if not isinstance(value, Mapping):
+        inner = _list_blocks(value, speak)
+    elif all(isinstance(item, Mapping) for item in value.values()):
         inner = _table([{"": _name(name, speak, "axis"), **item} for name, item in value.items()], speak)
-    elif depth < _DEEPEST:
-        inner = _blocks(value, speak, depth + 1)
     else:
-        inner = [doc.text(_value(value, speak))]
+        flat = {name: item for name, item in value.items() if not _nested(item)}
+        inner = doc.facts((_name(name, speak, "axis"), _value(item, speak)) for name, item in flat.items())
     return [doc.heading(_name(key, speak)), *inner] if inner else []
 
 
 def _list_blocks(found: Sequence[Any], speak: Speaker) -> list[Block]:
     if found and all(isinstance(item, Mapping) for item in found):
         return _table(list(found), speak)
-    return doc.bullets(_value(item, speak) for item in found)
+    return doc.bullets(_value(item, speak) for item in found if not _nested(item))
+
+
+def _nested(value: Any) -> bool:
+    return isinstance(value, (Mapping, list, tuple))
 
 
 def _table(rows: list[Mapping[str, Any]], speak: Speaker) -> list[Block]:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    columns = [
+        name
+        for name in dict.fromkeys(name for row in rows for name in row)
+        if not any(_nested(row.get(name)) for row in rows)
+    ]
+    if not columns:
+        return []
     shown = [[_cell(row.get(name), speak) for name in columns] for row in rows[: doc.MOST_ROWS]]
     right = [
         place
@@ -85,7 +89,7 @@ def _table(rows: list[Mapping[str, Any]], speak: Speaker) -> list[Block]:
             isinstance(row.get(name), (int, float, type(None))) and not isinstance(row.get(name), bool) for row in rows
         )
     ]
-    blocks = doc.grid([_name(name, speak) if name else "" for name in columns], shown, right)
+    blocks = doc.grid([_name(name, speak) if name else "" for name in columns], shown, right, wide=True)
     if len(rows) > doc.MOST_ROWS:
         blocks.append(doc.text(speak("more_rows", count=len(rows) - doc.MOST_ROWS), quiet=True))
     return blocks
@@ -102,10 +106,6 @@ def _value(value: Any, speak: Speaker) -> str:
         return speak("yes") if value else speak("no")
     if value is None or isinstance(value, (int, float)):
         return number(value)
-    if isinstance(value, Mapping):
-        return "; ".join(f"{_name(key, speak)} {_value(item, speak)}" for key, item in value.items())
-    if isinstance(value, (list, tuple)):
-        return ", ".join(_value(item, speak) for item in value)
     return str(value)
 
 

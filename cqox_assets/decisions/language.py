@@ -129,6 +129,8 @@ def _part(name: str, value: str) -> str:
         return term("role", value)
     if name.startswith("kind"):
         return term("treatment_kind", value)
+    if name in ("estimand", "size_word"):
+        return term(name.removesuffix("_word"), value)
     if name.startswith("estimator"):
         return entry("estimators", value, value)
     if name.startswith("measure"):

@@ -92,10 +92,16 @@ def stills(drawing: Drawing) -> list[bytes]:
 
 
 def animation(frames: Sequence[bytes]) -> bytes:
-    """Return frames as an endless GIF, five of them per second, with one palette so that no colour flickers."""
-    from PIL import Image
+    """Return frames as an endless GIF, five of them per second, with one palette so that no colour flickers.
+
+    A bar at the bottom shows how much has passed; without it equal frames would be joined into one.
+    """
+    from PIL import Image, ImageDraw
 
     pictures = [Image.open(io.BytesIO(frame)).convert("RGB") for frame in frames]
+    for place, picture in enumerate(pictures, start=1):
+        edge = picture.width * place // len(pictures) - 1
+        ImageDraw.Draw(picture).rectangle((0, picture.height - 4, edge, picture.height), fill=theme.QUIET)
     last = pictures[-1].quantize(128, dither=Image.Dither.NONE)  # the last frame shows everything
     drawn = [picture.quantize(palette=last, dither=Image.Dither.NONE) for picture in pictures]
     moving = io.BytesIO()

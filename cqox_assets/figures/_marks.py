@@ -213,6 +213,11 @@ def arrow(axis: "Axes", start: Any, stop: Any, text: str = "", *, share: float =
         )  # fmt: skip
 
 
+def each(rows: pd.DataFrame) -> list[Any]:
+    """Return the rows of a frame as tuples with named fields."""
+    return list(rows.itertuples())
+
+
 def heading(axis: "Axes", text: str, cells: int = 60) -> None:
     """Put a panel's own words above it, flush left."""
     axis.set_title(theme.shorten(text, cells), loc="left", fontsize=9, color=theme.INK)

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from cqox_assets.spec import FRAMES
+from cqox_assets.errors import NotDrawnError
+from cqox_assets.spec import FRAMES, Inputs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,3 +39,35 @@ def film(figure: "Figure", axes: "Sequence[Axes]", paint: Callable[[float], None
 def passed(place: int) -> float:
     """Return the share of the film that has passed with a frame: above 0 in the first one, 1 in the last ones."""
     return min(1.0, (place + 1) / (FRAMES - HELD))
+
+
+Scene = tuple["Figure", "Sequence[Axes]", Callable[[float], None]]
+_STILL, _FILM = (7.2, 4.8), (8.0, 6.0)  # inches
+
+
+def pictures(
+    make: "Callable[[tuple[float, float]], Scene]", form: str
+) -> "tuple[Figure, Callable[[int], Figure] | None]":
+    """Return the end of a film as a figure, and for the form `animated` the film.
+
+    Parameters
+    ----------
+    make : callable
+        Size in inches -> the figure with everything that stays, its axes, and what paints a share of the film.
+    form : str
+    """
+    figure, _, paint = make(_STILL)
+    paint(1.0)
+    return figure, film(*make(_FILM)) if form == "animated" else None
+
+
+def only_for(inputs: Inputs, domain: str) -> None:
+    """Refuse studies of other domains.
+
+    Raises
+    ------
+    NotDrawnError
+        If the study is of another domain.
+    """
+    if inputs.study.domain != domain:
+        raise NotDrawnError(f"it speaks the language of {domain}; this study is of the domain '{inputs.study.domain}'")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import XAxis, YAxis
     from matplotlib.figure import Figure
 
 INK, QUIET, GRID = "#1f2933", "#667483", "#e3e7eb"
@@ -86,6 +87,14 @@ def numbers(axis: "Axes", which: str = "xy", nbins: int = 6) -> None:
         part = axis.xaxis if name == "x" else axis.yaxis
         part.set_major_locator(MaxNLocator(nbins=nbins if name == "x" else 6))
         part.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.5g}"))
+
+
+def amounts(part: "XAxis | YAxis") -> None:
+    """Write amounts of money in full, without powers of ten."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    part.set_major_locator(MaxNLocator(nbins=6))
+    part.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if abs(value) >= 10 else f"{value:,.4g}"))
 
 
 def whole(axis: "Axes") -> None:

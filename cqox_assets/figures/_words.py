@@ -59,3 +59,11 @@ def level_of(inputs: Inputs, name: str) -> float:
     found = inputs.answered().get(name)
     held = [effect.interval.level for effect in found.effects if effect.interval] if found is not None else []
     return held[0] if held else 0.95
+
+
+def adjusting(study: Study) -> str:
+    """Return what a caption must add where values adjust for covariates although the declared design does not."""
+    design = study.declaration.design
+    if design in (None, "trial", "observational"):
+        return ""
+    return f" These values adjust for covariates; the declared design '{design}' rests on something else."

@@ -1,6 +1,5 @@
 """One asset per figure of the catalogue, one op per family."""
 
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -9,10 +8,10 @@ import dagster as dg
 from cqox_assets.alerts import write_alert
 from cqox_assets.assets import stage
 from cqox_assets.catalog import load_estimators, load_sensitivities, study_figures
-from cqox_assets.errors import NotDrawnError
+from cqox_assets.figure_store import MOVING, draw, draw_moving
 from cqox_assets.partitions import Partition
 from cqox_assets.results import FINDINGS, Results
-from cqox_assets.spec import Drawing, FigureSpec, Inputs
+from cqox_assets.spec import FigureSpec, Inputs
 from cqox_assets.stored import FigureRecord
 from cqox_resources.reports import ReportStore
 from cqox_resources.settings import Settings
@@ -25,7 +24,6 @@ DEPS = [
     *(dg.AssetDep(["sensitivity", name]) for name in load_sensitivities()),
     *(dg.AssetDep(["synthesis", name]) for name in FINDINGS),
 ]
-_MOVING = ("html", "gif")
 Drawer = Callable[[FigureSpec, Inputs, ReportStore, Partition], FigureRecord]
 
 
@@ -77,65 +75,13 @@ def family_assets(group: str, family: str, specs: list[FigureSpec], drawer: Draw
         for spec in specs:
             if keys[spec.name] in context.selected_asset_keys:
                 if group == "figures" and spec.name not in present.moving:  # those of an earlier study
-                    reports.remove(f"{partition.path}/figures", spec.name, _MOVING)
+                    reports.remove(f"{partition.path}/figures", spec.name, MOVING)
                 record = drawer(spec, inputs, reports, partition)
                 if record.status == "failed":
                     write_alert(settings, "bug", partition.key, context.run_id, f"{spec.name}: {record.reason}")
                 yield _result(keys[spec.name], record, present.fingerprint, reports, partition)
 
     return _draw
-
-
-def draw(spec: FigureSpec, inputs: Inputs, reports: ReportStore, partition: Partition) -> FigureRecord:
-    """Draw the printed form of a figure and store its files; without needs, the record says why."""
-    from cqox_assets.figures._files import PRINTED, render
-
-    def _stored(folder: str) -> tuple[Drawing, dict[str, str]]:
-        drawing = spec.made(inputs)
-        for kind in PRINTED:
-            reports.write(f"{folder}/{spec.name}.{kind}", render(drawing, kind))
-        return drawing, {kind: f"figures/{spec.name}.{kind}" for kind in PRINTED}
-
-    return _recorded(spec, reports, f"{partition.path}/figures", _stored)
-
-
-def draw_moving(spec: FigureSpec, inputs: Inputs, reports: ReportStore, partition: Partition) -> FigureRecord:
-    """Draw the forms of a figure that turn or move and store page, animation and single frames."""
-    from cqox_assets.figures._files import moving_files
-
-    def _stored(folder: str) -> tuple[Drawing, dict[str, str]]:
-        files: dict[str, str] = {}
-        for form in spec.moving:
-            drawing = spec.made(inputs, form)
-            for ending, content in moving_files(drawing).items():
-                reports.write(f"{folder}/{spec.name}{ending}", content)
-                if ending.startswith("."):
-                    files[ending[1:]] = f"figures/{spec.name}{ending}"
-        return drawing, files
-
-    return _recorded(spec, reports, f"{partition.path}/figures", _stored, tuple(_MOVING))
-
-
-def _recorded(
-    spec: FigureSpec,
-    reports: ReportStore,
-    folder: str,
-    stored: Callable[[str], tuple[Drawing, dict[str, str]]],
-    kinds: tuple[str, ...] = ("png", "svg", "parquet", *_MOVING),
-) -> FigureRecord:
-    """Return what was drawn and stored, or why not; then nothing that was drawn before is left to be shown."""
-    try:
-        drawing, files = stored(folder)
-    except NotDrawnError as error:
-        reports.remove(folder, spec.name, kinds)
-        return FigureRecord(spec.name, spec.title, spec.question, "not_drawn", error.message)
-    except Exception as error:  # one figure that cannot be drawn must not take the card with it
-        reports.remove(folder, spec.name, kinds)
-        said = f"{type(error).__name__}: {error}"
-        return FigureRecord(spec.name, spec.title, spec.question, "failed", said, alt=traceback.format_exc())
-    return FigureRecord(
-        spec.name, spec.title, spec.question, "drawn", "", drawing.caption, drawing.alt, files, drawing.data
-    )
 
 
 def _result(

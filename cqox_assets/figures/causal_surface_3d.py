@@ -5,35 +5,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cqox_assets.diagnostics.drivers import drivers_of
-from cqox_assets.diagnostics.surface import effect_surface
-from cqox_assets.errors import NotDrawnError
 from cqox_assets.figures import _marks as marks
 from cqox_assets.figures import _pages as pages
+from cqox_assets.figures import _surfaces as surfaces
 from cqox_assets.figures import _theme as theme
 from cqox_assets.figures import _words as words
 from cqox_assets.figures._units import UnitEffects, differing
 from cqox_assets.spec import Drawing, FigureSpec, Inputs
-from cqox_assets.study import Role
-
-_LEVEL = 0.95
-_VALUES = 8  # distinct values from which a covariate makes an axis
-_LEAST = 100  # units
 
 
 def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     """Draw a map with contours (2d), or a surface between its sheets that turns (3d), for the first contrast."""
     item = differing(inputs)[0]
-    if len(item.rows) < _LEAST:
-        raise NotDrawnError(f"{len(item.rows)} units are too few for a surface")
-    names = axes_of(item)
-    x, y = (item.study.frame[name].to_numpy(dtype=float) for name in names)
-    data = effect_surface(item.score, x, y, item.sampling, item.study.codes(Role.CLUSTER))
-    z = marks.errors(_LEVEL)
-    data = data.assign(low=data["estimate"] - z * data["std_error"], high=data["estimate"] + z * data["std_error"])
-    if data["estimate"].notna().sum() < 20:
-        raise NotDrawnError("the rows lie along a line of both covariates, so there is no surface")
-    labels = (item.study.label(names[0]), item.study.label(names[1]))
+    data, labels = surfaces.surface_of(item)
     caption = _caption(item, data, labels)
     figure = _map(item, data, labels)
     alt = f"Map of the effect over {labels[0]} and {labels[1]}. {caption}"
@@ -41,27 +25,8 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     return Drawing(figure, data, caption, alt, page)
 
 
-def axes_of(item: UnitEffects) -> tuple[str, str]:
-    """Return the two covariates of at least 8 values that predicted effects depend on most."""
-    names = item.study.names(Role.COVARIATES)
-    found = drivers_of(item.study.matrix(), item.effect) if names else None
-    if found is None:
-        raise NotDrawnError("predicted effects do not depend on any single covariate")
-    order = [names[place] for place in np.argsort(-found.importance, kind="stable")]
-    wide = [name for name in order if item.study.frame[name].nunique() >= _VALUES]
-    if len(wide) < 2:
-        raise NotDrawnError(f"fewer than two covariates have {_VALUES} values or more")
-    return wide[0], wide[1]
-
-
-def _sheets(data: pd.DataFrame) -> tuple[np.ndarray, ...]:
-    cells = int(np.sqrt(len(data)))
-    columns = ("x", "y", "estimate", "low", "high")
-    return tuple(data[name].to_numpy(dtype=float).reshape(cells, cells) for name in columns)
-
-
 def _map(item: UnitEffects, data: pd.DataFrame, labels: tuple[str, str]) -> Any:
-    x, y, z, low, high = _sheets(data)
+    x, y, z, low, high = surfaces.sheets(data)
     figure, axis = theme.single(7.2, 5.2)
     theme.sides(axis)
     theme.title(figure, SPEC.title)
@@ -90,7 +55,7 @@ def _map(item: UnitEffects, data: pd.DataFrame, labels: tuple[str, str]) -> Any:
 def _surface(item: UnitEffects, data: pd.DataFrame, labels: tuple[str, str]) -> Any:
     import plotly.graph_objects as plotly
 
-    x, y, z, low, high = _sheets(data)
+    x, y, z, low, high = surfaces.sheets(data)
     reach = float(np.nanmax(np.abs(z))) or 1.0
     lines = {"z": {"show": True, "usecolormap": True, "project": {"z": True}, "width": 1}}
     effect = words.effect(item.study, cells=40)

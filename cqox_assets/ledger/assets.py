@@ -8,6 +8,8 @@ import pandas as pd
 from cqox_assets.assets import OWNERS, markdown_table
 from cqox_assets.partitions import DOMAIN_PARTITIONS, DOMAINS, PERIOD
 from cqox_assets.results import Results
+from cqox_assets.spec import Drawing
+from cqox_resources.reports import ReportStore
 from cqox_resources.settings import Settings
 
 SHARED: dict[str, Any] = {
@@ -16,6 +18,8 @@ SHARED: dict[str, Any] = {
     "kinds": {"python"},
     "tags": {"stage": "ledger", "cost": "light"},
 }
+NETWORK_KEY = dg.AssetKey(["ledger", "domain_network"])
+GRAPH_KEY = dg.AssetKey(["ledger", "domain_network_graph"])
 HISTORY_KEY = dg.AssetKey(["ledger", "effect_history"])
 
 
@@ -54,7 +58,7 @@ def effect_history(context: dg.AssetExecutionContext, settings: dg.ResourceParam
 
 
 @dg.asset(
-    key=["ledger", "domain_network"],
+    key=NETWORK_KEY,
     deps=[dg.AssetDep(HISTORY_KEY, partition_mapping=dg.AllPartitionMapping())],
     description="Domains, clustered by the effects that they share: equal estimands of a common outcome or treatment.",
     code_version="2",
@@ -93,4 +97,41 @@ def _records(frame: pd.DataFrame) -> list[dict[str, object]]:
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
-ASSETS = [effect_history, domain_network]
+@dg.asset(
+    key=GRAPH_KEY,
+    ins={"network": dg.AssetIn(NETWORK_KEY)},
+    description="The network of domains as a picture and as a page that zooms.",
+    code_version="1",
+    dagster_type=dg.Any,
+    **{**SHARED, "kinds": {"python", "matplotlib"}},
+)
+def domain_network_graph(settings: dg.ResourceParam[Settings], network: dict[str, Any]) -> dg.MaterializeResult:
+    """Draw the stored network."""
+    from cqox_assets.figure_store import recorded
+    from cqox_assets.figures._files import PRINTED, render
+    from cqox_assets.figures.domain_network_graph import SPEC, drawn
+
+    reports = ReportStore(settings.reports, settings.reports_url)
+
+    def _stored(folder: str) -> tuple[Drawing, dict[str, str]]:
+        drawing = drawn(network, "3d")
+        files = {kind: f"{folder}/{SPEC.name}.{kind}" for kind in (*PRINTED, "html")}
+        for kind, file in files.items():
+            reports.write(file, render(drawing, kind))
+        return drawing, files
+
+    record = recorded(SPEC, reports, "domains", _stored)
+    links = {kind: reports.url(file) for kind, file in record.files.items()}
+    shown = {kind: dg.MetadataValue.url(link) for kind, link in links.items()}
+    return dg.MaterializeResult(
+        value=record,
+        metadata={
+            "status": record.status,
+            "reason": record.reason or "drawn",
+            **({"figure": dg.MetadataValue.md(f"![network of domains]({links['svg']})")} if links else {}),
+            **shown,
+        },
+    )
+
+
+ASSETS = [effect_history, domain_network, domain_network_graph]

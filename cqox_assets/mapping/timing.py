@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from cqox_assets.errors import DeclarationError, MappingError
+from cqox_assets.errors import DataError, DeclarationError
 from cqox_assets.mapping.columns import Kind, as_date, as_number, as_text, days_of
 from cqox_assets.mapping.vocabulary import fold
 
@@ -125,7 +125,7 @@ def code_cohort(series: pd.Series, kind: Kind, name: str, scale: Scale | None) -
         numbers = as_number(series)
     if scale is not None and scale.origin is not None and kind != Kind.DATE and np.any(np.nan_to_num(numbers) != 0):
         first = numbers[np.nan_to_num(numbers) != 0][0]
-        raise MappingError(
+        raise DataError(
             f"column '{name}' cannot be the cohort: it holds numbers such as {first:g}, which are not on the scale of "
             "time, a column of dates; deliver the first treated period as a date, empty where never treated"
         )

@@ -15,7 +15,7 @@ from cqox_assets.synthesis.contrasts import NotComputedError, ScoredContrast, no
 from cqox_assets.synthesis.policy_trees import tree_rows
 from cqox_assets.synthesis.prices import Prices
 from cqox_assets.synthesis.segments import fairness, segment_rows
-from cqox_assets.wording import short
+from cqox_assets.wording import money, short
 
 LEVEL = 0.95
 METHOD = (
@@ -212,14 +212,14 @@ class _Policy:
     def _sentence(self, row: Mapping[str, Any]) -> str:
         prices, best, everybody = self.prices, row["optimal"], row["treat_all"]
         what = {"net_benefit": "net benefit", "gross_benefit": "benefit before costs"}.get(prices.measure, "total gain")
-        whole = f"{prices.amount(everybody['net_benefit'])} ({prices.between(everybody['low'], everybody['high'])})"
+        whole = self._everybody(everybody)
         text = (
             f"{row['contrast']}: treating the {best['coverage']:.0%} of {self.size:,} units with the highest predicted "
             f"gain brings a {what} of {prices.amount(best['net_benefit'])} "
-            f"({prices.between(best['low'], best['high'])}); treating everybody brings {whole}."
+            f"({prices.between(best['low'], best['high'])}); {whole}."
         )
         if self.best == 0:
-            text = f"{row['contrast']}: no unit is predicted to gain from treatment; treating everybody brings {whole}."
+            text = f"{row['contrast']}: no unit is predicted to gain from treatment; {whole}."
         even = row["break_even"]
         if even["effect"] is not None:
             pays = {
@@ -234,6 +234,16 @@ class _Policy:
             price = budget["shadow_price"]
             text += f"; one more unit of money would bring {short(price, 3)} net." if price is not None else "."
         return text
+
+    def _everybody(self, found: Mapping[str, Any]) -> str:
+        """Say what treating everybody brings, or that the budget does not cover it."""
+        prices = self.prices
+        if prices.budget is not None and self.affordable < 1:
+            return f"the budget of {money(prices.budget, prices.currency)} does not cover treating everybody"
+        return (
+            f"treating everybody brings {prices.amount(found['net_benefit'])} "
+            f"({prices.between(found['low'], found['high'])})"
+        )
 
     def table(self, name: str) -> pd.DataFrame:
         """Return one of the tables, with the compared arm in front."""

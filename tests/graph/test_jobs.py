@@ -3,6 +3,7 @@
 import dagster as dg
 import pytest
 
+from cqox_assets.catalog import study_figures
 from dagster_deploy.definitions import defs
 
 
@@ -13,7 +14,15 @@ def keys(job: str) -> set[str]:
 def test_both_analyses_hold_the_same_assets_and_no_ledger():
     assert keys("analyse_partition") == keys("analyse_with_kubernetes")
     assert not {key for key in keys("analyse_partition") if key.startswith("ledger/")}
-    assert keys("roll_up") == {"ledger/effect_history", "ledger/domain_network"}
+    assert keys("roll_up") == {"ledger/effect_history", "ledger/domain_network", "ledger/domain_network_graph"}
+
+
+def test_what_turns_or_moves_is_a_selection_of_its_own():
+    moving = keys("draw_moving_figures")
+    assert "decisions/report_site" in moving & keys("analyse_partition")
+    assert {key.partition("/")[0] for key in moving} == {"moving_figures", "decisions"}
+    assert not [key for key in keys("analyse_partition") if key.startswith("moving_figures/")]
+    assert {f"moving_figures/{name}" for name, spec in study_figures().items() if spec.moving} <= moving
 
 
 def test_backfills_start_from_the_stored_study():

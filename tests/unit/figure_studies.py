@@ -8,6 +8,7 @@ import pandas as pd
 from cqox_assets.catalog import load_estimators, load_sensitivities
 from cqox_assets.declaration import parse_declaration
 from cqox_assets.discovery.plan import plan_methods
+from cqox_assets.ledger.history import own_history
 from cqox_assets.mapping.domains import load_domains
 from cqox_assets.mapping.stage import study_of
 from cqox_assets.nuisance.shared import shared_nuisance
@@ -15,6 +16,10 @@ from cqox_assets.result import Failure, Nuisance, SensitivityResult
 from cqox_assets.runner import run_guarded, runner_for
 from cqox_assets.simulate.designs import DESIGNS
 from cqox_assets.spec import Context, Inputs, build_params
+from cqox_assets.synthesis.counterfactual import counterfactual_systems
+from cqox_assets.synthesis.effect_summary import summarise
+from cqox_assets.synthesis.policy import policy_value
+from cqox_assets.synthesis.quality_score import score_quality
 from tests.conftest import DATA
 
 SAMPLES = ("education", "finance", "healthcare", "labour", "manufacturing", "policy", "policy_psid", "retail")
@@ -55,7 +60,21 @@ def results_of(study, only=None, asked=_ASKED):
             answers[f"{question}: {name}"] = spec.run(study, estimate, values, limited)
             if isinstance(answers[f"{question}: {name}"], SensitivityResult):
                 break
-    return replace(inputs, sensitivity=answers)
+    inputs = replace(inputs, sensitivity=answers)
+    return replace(inputs, findings=findings_of(inputs)) if only is None else inputs
+
+
+def findings_of(inputs):
+    """What the summaries over all results find, as the graph hands it to figures."""
+    study, gates = inputs.study, ()
+    summary = summarise(plan_methods(study), inputs.estimates, gates)
+    return {
+        "quality_score": score_quality(gates, summary, inputs.sensitivity, inputs.estimates, study),
+        "policy_value": policy_value(study, inputs.nuisance, inputs.estimates, inputs.plan),
+        "counterfactual_systems": counterfactual_systems(study, inputs.nuisance),
+        "effect_summary": summary,
+        "history": own_history([], study, summary, "2025-01"),
+    }
 
 
 @cache

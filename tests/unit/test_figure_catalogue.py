@@ -61,7 +61,8 @@ def test_every_figure_is_drawn_or_says_why(study):
 def test_every_figure_is_drawn_by_some_study():
     if len(DRAWN) < len(SAMPLES) + len(SIMULATED):
         pytest.skip("needs the drawings of every study")
-    assert set(FIGURES) - set().union(*DRAWN.values()) <= {"specification_curve"}
+    elsewhere = {"specification_curve", "ate_animation", "domain_network_graph"}  # several months, all domains
+    assert set(FIGURES) - set().union(*DRAWN.values()) <= elsewhere
 
 
 def test_repeated_treatment_and_no_results_give_reasons():

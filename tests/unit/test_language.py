@@ -12,9 +12,14 @@ from cqox_assets.decisions import document
 from cqox_assets.decisions.language import LANGUAGES, Said, in_language, known, listing, say, table, term, word
 from cqox_assets.errors import CatalogError
 from cqox_assets.measures import MEASURES
+from cqox_assets.numerics.systems import SYSTEMS
 from cqox_assets.result import Estimand
 from cqox_assets.spec import ASSUMPTIONS
 from cqox_assets.study import Role
+from cqox_assets.synthesis.counterfactual import robustness_class
+from cqox_assets.synthesis.critique import APPROVE, ITERATE, REJECT
+from cqox_assets.synthesis.quality_score import WEIGHTS
+from cqox_assets.synthesis.remedies import REMEDIES
 from tests.conftest import ROOT
 
 FORMS = [
@@ -25,7 +30,9 @@ FORMS = [
 ]  # fmt: skip
 # Where English takes a whole sentence of another stage, the other language builds its own of the parts.
 OWN_PARTS = {"asked", "counts", "counts_why", "group_none", "group_single", "group_several", "group_sampling",
-             "group_aside", "holds", "holds_no_longer"}  # fmt: skip
+             "group_aside", "holds", "holds_no_longer", "policy_said", "policy_none", "policy_best", "policy_beyond",
+             "policy_all", "policy_even", "score_moved", "score_unmoved", "review_approves", "review_stuck",
+             "review_iterates", "review_rejects"}  # fmt: skip
 
 
 def places(text):
@@ -56,7 +63,11 @@ def test_what_the_code_says_is_in_the_table_and_nothing_else_is():
 
 
 @pytest.mark.parametrize(("group", "names"), [("role", list(Role)), ("estimand", list(Estimand)),
-                                              ("status", ["pass", "warn", "fail", "not_run"])])  # fmt: skip
+                                              ("status", ["pass", "warn", "fail", "not_run"]),
+                                              ("axis", [*WEIGHTS]), ("review", [APPROVE, ITERATE, REJECT]),
+                                              ("remedy", [item.name for item in REMEDIES]),
+                                              ("robust", [robustness_class(size) for size in (0, 0.07, 1)]),
+                                              ("system", [*SYSTEMS])])  # fmt: skip
 def test_closed_lists_are_complete(group, names):
     assert [str(name) for name in names if str(name) not in table()["terms"][group]] == []
 

@@ -68,6 +68,8 @@ def test_curve_grid_and_headline_agree():
     assert row["budget"]["binding"]
     assert row["optimal"]["coverage"] == pytest.approx(0.2)
     assert row["optimal"]["spend"] == pytest.approx(160_000)
+    assert "the budget of ¥160,000 does not cover treating everybody" in row["sentence"]
+    assert "everybody brings" not in row["sentence"]
     declared = grid[(grid["budget"] == 160_000) & (grid["coverage"] == 1.0)].iloc[0]
     assert declared["net_benefit"] == pytest.approx(row["optimal"]["net_benefit"])
     assert declared["binding"]
@@ -83,6 +85,7 @@ def test_curve_grid_and_headline_agree():
 def test_a_budget_for_everybody_does_not_bind():
     row = only(policy_value(targeted(money=Money(value_per_unit=1000, cost_per_treatment=200, budget=1e9))))
     assert row["budget"] | {"binding": False, "shadow_price": 0.0, "affordable_coverage": 1.0} == row["budget"]
+    assert "treating everybody brings" in row["sentence"]
 
 
 def test_direction_turns_the_answer_round():
