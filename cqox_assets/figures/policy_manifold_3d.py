@@ -21,7 +21,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     row, grid = found.content["contrasts"][0], found.tables["grid"]
     data = grid[grid["arm"] == row["arm"]].reset_index(drop=True)
     if not len(data):
-        missing = " and ".join(found.content["missing"]) or "a cost above zero"
+        missing = " and ".join(f"'{name}'" for name in found.content["missing"]) or "a cost above zero"
         raise NotDrawnError(f"there is no net benefit over budgets without {missing}")
     currency = found.content["settings"]["currency"] or ""
     edge = _edge(found.tables["curve"], row["arm"])

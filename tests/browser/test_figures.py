@@ -4,11 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
-from cqox_assets.figures._store import draw, draw_moving
 from upath import UPath
 
 from cqox_assets.catalog import load_figures
 from cqox_assets.decisions.site import INDEX, site_of
+from cqox_assets.figure_store import draw, draw_moving
 from cqox_assets.partitions import Partition
 from cqox_resources.reports import ReportStore
 from tests.browser.conftest import Product

@@ -187,7 +187,7 @@ def test_forests_of_both_engines_agree(smooth: tuple[Study, EffectEstimate]) -> 
 def test_learners_of_both_engines_agree(spec: EstimatorSpec) -> None:
     study = small("confounded_smooth", 4000)  # scores of fewer rows are mostly noise
     own, other = (answer(spec, study, learner="boosting", nuisance="linear", engine=name) for name in ("own", "econml"))
-    assert numbers(other)[:2] == pytest.approx(numbers(own)[:2])  # the average of the same doubly robust score
+    assert numbers(other)[0] == pytest.approx(numbers(own)[0])  # the average of the same doubly robust score
     assert np.corrcoef(effects(own), effects(other))[0, 1] > (0.5 if spec.name == "dr_learner" else 0.7)
     assert set(other.tables) == set(own.tables)
     assert 0.8 < np.mean(effects(other)) / np.mean(effects(own)) < 1.25

