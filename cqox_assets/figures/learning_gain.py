@@ -21,7 +21,8 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     motion.only_for(inputs, "education")
     found: Findings = inputs.findings["counterfactual_systems"]
     row = found.content["contrasts"][0]
-    system = row["consensus"]["system"]
+    weights = row["consensus"]["weights"].values()
+    system = max(next(iter(weights)), key=lambda name: sum(arm[name] for arm in weights))
     table = found.tables["outcome_distributions"]
     held = table[(table["arm"] == row["arm"]) & (table["system"] == system)].set_index("of_arm")
     start, stop = held.loc[inputs.study.arms[0]], held.loc[row["arm"]]
