@@ -13,7 +13,6 @@ from cqox_resources.settings import Settings
 
 LEDGER = dg.AssetSelection.groups("ledger")
 MOVING = dg.AssetSelection.groups("moving_figures")
-SITE = dg.AssetSelection.assets(dg.AssetKey(["decisions", "report_site"]))
 ANALYSIS = dg.AssetSelection.all() - LEDGER - MOVING
 DOWN_FROM_STUDY = ANALYSIS - dg.AssetSelection.groups("ingestion", "mapping", "gates")
 _TICK_SECONDS = 10
@@ -67,7 +66,7 @@ backfill_effects = dg.define_asset_job(
 )
 draw_moving_figures = dg.define_asset_job(
     "draw_moving_figures",
-    MOVING | SITE,
+    MOVING,
     description="Interactive pages and animations of an analysed partition, and its report site with them.",
     partitions_def=PARTITIONS,
     executor_def=dg.in_process_executor,

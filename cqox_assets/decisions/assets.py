@@ -219,26 +219,30 @@ def analysis_notebook(
     )
 
 
-@dg.asset(
-    key=SITE_KEY,
-    ins={"card": dg.AssetIn(["decisions", "decision_card"])},
-    deps=[
-        dg.AssetDep(["gates", "gated_study"]),
-        dg.AssetDep(NOTEBOOK_KEY),
-        *(dg.AssetDep(["figures", name]) for name in study_figures()),
-        *(dg.AssetDep(["moving_figures", name]) for name, spec in study_figures().items() if spec.moving),
-    ],
-    description="A gallery of the figures: a page each with caption and data, links to card and notebook.",
-    code_version="1",
-    **stage("decisions", kinds={"python", "html"}),
-)
-def report_site(
-    context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], card: dict[str, Any]
-) -> dg.MaterializeResult:
+def _site_asset(group: str, key: dg.AssetKey, deps: list[dg.AssetDep], description: str) -> dg.AssetsDefinition:
+    """Return the asset that writes the report site; what moves is drawn later, so its site is an asset of its own."""
+
+    @dg.asset(
+        key=key,
+        ins={"card": dg.AssetIn(["decisions", "decision_card"])},
+        deps=deps,
+        description=description,
+        code_version="1",
+        **stage(group, kinds={"python", "html"}),
+    )
+    def _write(
+        context: dg.AssetExecutionContext, settings: dg.ResourceParam[Settings], card: dict[str, Any]
+    ) -> dg.MaterializeResult:
+        return _write_site(Partition.parse(context.partition_key), settings, card)
+
+    made: dg.AssetsDefinition = _write
+    return made
+
+
+def _write_site(partition: Partition, settings: Settings, card: dict[str, Any]) -> dg.MaterializeResult:
     """Write the report site of the current study."""
     from cqox_assets.decisions.site import INDEX, site_of
 
-    partition = Partition.parse(context.partition_key)
     present = Results(settings.warehouse).present(partition.key)
     reports = ReportStore(settings.reports, settings.reports_url)
     files = site_of(
@@ -259,4 +263,24 @@ def report_site(
     )
 
 
-ASSETS = [decision_card, audit_record, analysis_notebook, report_site]
+report_site = _site_asset(
+    "decisions",
+    SITE_KEY,
+    [
+        dg.AssetDep(["gates", "gated_study"]),
+        dg.AssetDep(NOTEBOOK_KEY),
+        *(dg.AssetDep(["figures", name]) for name in study_figures()),
+    ],
+    "A gallery of the figures: a page each with caption and data, links to card and notebook.",
+)
+moving_site = _site_asset(
+    "moving_figures",
+    dg.AssetKey(["moving_figures", "report_site"]),
+    [
+        dg.AssetDep(SITE_KEY),
+        *(dg.AssetDep(["moving_figures", name]) for name, spec in study_figures().items() if spec.moving),
+    ],
+    "The gallery again, with what turns or moves.",
+)
+
+ASSETS = [decision_card, audit_record, analysis_notebook, report_site, moving_site]

@@ -19,9 +19,13 @@ def test_both_analyses_hold_the_same_assets_and_no_ledger():
 
 def test_what_turns_or_moves_is_a_selection_of_its_own():
     moving = keys("draw_moving_figures")
-    assert "decisions/report_site" in moving & keys("analyse_partition")
-    assert {key.partition("/")[0] for key in moving} == {"moving_figures", "decisions"}
+    assert "decisions/report_site" in keys("analyse_partition")
+    assert "moving_figures/report_site" in moving
+    assert {key.partition("/")[0] for key in moving} == {"moving_figures"}
     assert not [key for key in keys("analyse_partition") if key.startswith("moving_figures/")]
+    layer = defs.resolve_job_def("analyse_partition").asset_layer
+    above = {parent.to_user_string() for key in layer.executable_asset_keys for parent in layer.get(key).parent_keys}
+    assert above <= keys("analyse_partition"), "the UI would ask whether a run may fail for want of these"
     assert {f"moving_figures/{name}" for name, spec in study_figures().items() if spec.moving} <= moving
 
 
