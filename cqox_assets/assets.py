@@ -64,6 +64,13 @@ def check_of(item: Diagnostic, key: dg.AssetKey, *, blocking: bool = False) -> d
     )
 
 
+def told(key: dg.AssetKey, name: str, passed: bool, said: str) -> dg.AssetCheckResult:
+    """Return a check that warns and never blocks."""
+    return dg.AssetCheckResult(
+        asset_key=key, check_name=name, passed=passed, severity=dg.AssetCheckSeverity.WARN, description=said
+    )
+
+
 def checks_of(names: Iterable[str], found: Iterable[Diagnostic], key: dg.AssetKey) -> list[dg.AssetCheckResult]:
     """Return one check per declared name; a diagnostic that is missing is `not_run`, which does not pass."""
     by_name = {item.name: item for item in found}

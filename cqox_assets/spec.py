@@ -475,6 +475,33 @@ class EstimatorSpec:
         """Return a refusal in this entry's name."""
         return Refusal(self.name, code, reason, remedy)
 
+    def refuse_known_propensity(self, study: Study, asked: str, otherwise: str) -> Refusal | None:
+        """Return why known propensities cannot be used, or None.
+
+        Parameters
+        ----------
+        study : Study
+            The rows whose propensities are used.
+        asked, otherwise : str
+            The parameter that asks for them, such as `propensity: known`, and one that does without.
+        """
+        if not study.has(Role.PROPENSITY):
+            return self.refuse(
+                "missing_role",
+                f"no column plays the role 'propensity', which {asked} needs",
+                f"map it in study.yaml: roles: {{propensity: <column>}}, or use {otherwise}",
+            )
+        for name in study.names(Role.PROPENSITY):
+            known = study.frame[name].to_numpy(dtype=float)
+            outside = int((~((known > 0) & (known < 1))).sum())
+            if outside:
+                return self.refuse(
+                    "bad_propensity",
+                    f"column '{study.label(name)}' has {outside} values that are not strictly between 0 and 1",
+                    f"correct the column, or use {otherwise}",
+                )
+        return None
+
     def estimand(self, params: CommonParams) -> str:
         """Return the estimand that the parameters ask for.
 

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from cqox_assets import __version__
-from cqox_assets.assets import bullets, numbers, stage
+from cqox_assets.assets import bullets, numbers, stage, told
 from cqox_assets.catalog import load_estimators, load_sensitivities, study_figures
 from cqox_assets.partitions import Partition
 from cqox_assets.result import to_text
@@ -75,13 +75,7 @@ def decision_card(context: dg.AssetExecutionContext, settings: dg.ResourceParam[
             **numbers(_headline_numbers(card)),
         },
         check_results=[
-            dg.AssetCheckResult(
-                asset_key=CARD_KEY,
-                check_name="decided",
-                passed=card["verdict"] != "HOLD",
-                severity=dg.AssetCheckSeverity.WARN,
-                description=f"{card['verdict']}: {reasons[0] if reasons else ''}",
-            )
+            told(CARD_KEY, "decided", card["verdict"] != "HOLD", f"{card['verdict']}: {reasons[0] if reasons else ''}")
         ],
     )
 

@@ -30,33 +30,10 @@ class Break:
         return f"line {self.line}: {self.reason}"
 
 
-def append(entries: Sequence[Mapping[str, Any]], facts: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the chain with one more entry.
-
-    Parameters
-    ----------
-    entries : sequence of mapping
-        The chain so far, oldest first.
-    facts : mapping
-        What the new entry says; plain values.
-    """
-    return [*map(dict, entries), link(facts, str(entries[-1]["hash"]) if entries else GENESIS)]
-
-
 def link(facts: Mapping[str, Any], before: str) -> dict[str, Any]:
     """Return an entry that follows the one with the hash `before`."""
     body = {**facts, "previous": before}
     return {**body, "hash": _digest(body)}
-
-
-def broken_at(entries: Sequence[Mapping[str, Any]]) -> int | None:
-    """Return the position of the first entry that does not follow from the one before, or None."""
-    before = GENESIS
-    for position, entry in enumerate(entries):
-        if _why_broken(entry, before) is not None:
-            return position
-        before = str(entry["hash"])
-    return None
 
 
 def to_lines(entries: Sequence[Mapping[str, Any]]) -> bytes:

@@ -110,30 +110,6 @@ def _hermite(order: int, z: float) -> float:
     return float(np.polynomial.hermite_e.hermeval(z, [0] * order + [1]))
 
 
-def density_bandwidths(x: np.ndarray, order: int = 2, kernel: str = "triangular") -> tuple[float, float]:
-    """Return the bandwidths of the two densities: the median of those for each side, their difference and their sum.
-
-    Parameters
-    ----------
-    x : ndarray of shape (n,)
-        Running variable minus the cutoff.
-    order : int
-        Of the polynomial that is fitted to the distribution function.
-
-    Raises
-    ------
-    FewNearCutoffError
-        If one side has too few values.
-
-    Notes
-    -----
-    Bias and variance constants are estimated with pilot bandwidths of a normal reference, and no bandwidth holds fewer
-    than 21 + order values on its side (Cattaneo, Jansson & Ma 2018, doi:10.1177/1536867X1801800115).
-    """
-    data = _Ranked.of(x, True)
-    return _bandwidths(data, order, kernel)
-
-
 def _bandwidths(data: _Ranked, order: int, kernel: str) -> tuple[float, float]:
     x, n = data.x, len(data.x)
     sigma = float(x.std(ddof=1))

@@ -89,12 +89,10 @@ def run(study: Study, params: AipwParams, context: Context) -> EffectEstimate | 
 
 
 def _refuse(study: Study, data: Data, params: AipwParams) -> Refusal | None:
-    if params.propensity == "known" and not study.has(Role.PROPENSITY):
-        return SPEC.refuse(
-            "missing_role",
-            "no column plays the role 'propensity', which propensity: known needs",
-            "map it in study.yaml: roles: {propensity: <column>}, or use propensity: auto",
-        )
+    if params.propensity == "known":
+        refusal = SPEC.refuse_known_propensity(study, "propensity: known", "propensity: auto")
+        if refusal is not None:
+            return refusal
     columns, fewest = 1 + data.x.shape[1], int(min((data.d == arm).sum() for arm in (0, 1)))
     if not params.cross_fit and fewest <= columns:
         return SPEC.refuse(

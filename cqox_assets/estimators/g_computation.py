@@ -191,12 +191,10 @@ def _arm_diagnostics(
 
 def _g_estimation(study: Study, params: GComputationParams) -> EffectEstimate | Refusal:
     """Estimate the common effect from the propensity alone."""
-    if params.propensity == "known" and not study.has(Role.PROPENSITY):
-        return SPEC.refuse(
-            "missing_role",
-            "no column plays the role 'propensity', which propensity: known needs",
-            "map it in study.yaml: roles: {propensity: <column>}, or use propensity: logit",
-        )
+    if params.propensity == "known":
+        refusal = SPEC.refuse_known_propensity(study, "propensity: known", "propensity: logit")
+        if refusal is not None:
+            return refusal
     if params.se == "m_estimation" and params.propensity == "known":
         raise CatalogError("parameter 'se' is m_estimation, but the propensity is known; choose influence")
     estimand = _estimand(params, (Estimand.ATE,))

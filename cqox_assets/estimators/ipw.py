@@ -112,21 +112,8 @@ def _refuse(study: Study, params: IpwParams, *, trimmed: bool = False) -> Refusa
             f"{len(study)} rows cannot carry a logit with {columns} columns",
             "map fewer covariates or deliver more rows",
         )
-    if params.propensity == "known" and not study.has(Role.PROPENSITY):
-        return SPEC.refuse(
-            "missing_role",
-            "no column plays the role 'propensity', which propensity: known needs",
-            "map it in study.yaml: roles: {propensity: <column>}, or estimate it with propensity: logit",
-        )
     if params.propensity == "known":
-        known = study.column(Role.PROPENSITY)
-        outside = int((~((known > 0) & (known < 1))).sum())
-        if outside:
-            return SPEC.refuse(
-                "bad_propensity",
-                f"column '{study.name(Role.PROPENSITY)}' has {outside} values that are not strictly between 0 and 1",
-                "correct the column, or estimate the propensity with propensity: logit",
-            )
+        return SPEC.refuse_known_propensity(study, "propensity: known", "propensity: logit")
     return None
 
 

@@ -162,12 +162,10 @@ class _Nuisances:
 
 
 def _nuisances(study: Study, data: Data, params: PolicyParams, context: Context) -> _Nuisances | Refusal:
-    if params.propensity == "known" and not study.has(Role.PROPENSITY):
-        return SPEC.refuse(
-            "missing_role",
-            "no column plays the role 'propensity', which propensity: known needs",
-            "map it in study.yaml: roles: {propensity: <column>}, or use propensity: model",
-        )
+    if params.propensity == "known":
+        refusal = SPEC.refuse_known_propensity(study, "propensity: known", "propensity: model")
+        if refusal is not None:
+            return refusal
     use_known = params.propensity != "model" and study.has(Role.PROPENSITY)
     known = known_propensities(study) if use_known else None
     arms, arm = len(study.arms), data.d.astype(int)

@@ -141,19 +141,11 @@ def _populations(study: Study, params: TransportabilityParams) -> Populations | 
             f"add rows of the {what} population, with {name} = {other} and the same covariates",
         )  # fmt: skip
     if params.treatment_model == "known":
-        if not study.has(Role.PROPENSITY):
-            return SPEC.refuse(
-                "missing_role", "no column plays the role 'propensity', which treatment_model: known needs",
-                "map it in study.yaml: roles: {propensity: <column>}, or use treatment_model: marginal",
-            )  # fmt: skip
-        known = study.column(Role.PROPENSITY)[studied]
-        outside = int((~((known > 0) & (known < 1))).sum())
-        if outside:
-            return SPEC.refuse(
-                "bad_propensity",
-                f"column '{study.name(Role.PROPENSITY)}' has {outside} studied values not strictly between 0 and 1",
-                "correct the column, or use treatment_model: marginal",
-            )
+        refusal = SPEC.refuse_known_propensity(
+            study.take(studied), "treatment_model: known", "treatment_model: marginal"
+        )
+        if refusal is not None:
+            return refusal
     target = ~studied if params.mode == "transport" else np.ones(len(study), dtype=bool)
     sampling = study.weights()
     sampling = np.ones(len(study)) if sampling is None else sampling

@@ -85,21 +85,7 @@ def run(study: Study, params: XLearnerParams, context: Context) -> EffectEstimat
 def _refuse_propensity(study: Study, params: XLearnerParams) -> Refusal | None:
     if params.engine != "own":
         raise CatalogError("parameter 'propensity' is known, but the engine econml estimates its own; choose auto")
-    if not study.has(Role.PROPENSITY):
-        return SPEC.refuse(
-            "missing_role",
-            "no column plays the role 'propensity', which propensity: known needs",
-            "map it in study.yaml: roles: {propensity: <column>}, or use propensity: auto",
-        )
-    known = study.column(Role.PROPENSITY)
-    outside = int((~((known > 0) & (known < 1))).sum())
-    if outside:
-        return SPEC.refuse(
-            "bad_propensity",
-            f"column '{study.name(Role.PROPENSITY)}' has {outside} values that are not strictly between 0 and 1",
-            "correct the column, or estimate the propensity with propensity: auto",
-        )
-    return None
+    return SPEC.refuse_known_propensity(study, "propensity: known", "propensity: auto")
 
 
 def _predict(study: Study, params: XLearnerParams, context: Context, held: pd.DataFrame) -> Predicted:

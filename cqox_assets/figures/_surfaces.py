@@ -1,5 +1,7 @@
 """The effect over two covariates: which two, the smoothed surface, and its highest and lowest places."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -7,6 +9,8 @@ from cqox_assets.diagnostics.drivers import drivers_of
 from cqox_assets.diagnostics.surface import effect_surface
 from cqox_assets.errors import NotDrawnError
 from cqox_assets.figures import _marks as marks
+from cqox_assets.figures import _theme as theme
+from cqox_assets.figures import _words as words
 from cqox_assets.figures._units import UnitEffects
 from cqox_assets.study import Role
 
@@ -54,6 +58,18 @@ def sheets(data: pd.DataFrame) -> tuple[np.ndarray, ...]:
     cells = int(np.sqrt(len(data)))
     columns = ("x", "y", "estimate", "low", "high")
     return tuple(data[name].to_numpy(dtype=float).reshape(cells, cells) for name in columns)
+
+
+def axes_and_bar(figure: Any, axis: Any, filled: Any, item: UnitEffects, labels: tuple[str, str]) -> None:
+    """Label both axes of a map and put the colour bar of the effect beside it."""
+    theme.numbers(axis)
+    axis.set_xlabel(theme.shorten(labels[0], 60))
+    axis.set_ylabel(theme.shorten(labels[1], 44))
+    bar = figure.colorbar(filled, ax=axis, fraction=0.05, pad=0.02)
+    bar.outline.set_visible(False)
+    theme.numbers(bar.ax, "y")
+    bar.ax.tick_params(labelsize=7.5)
+    bar.set_label(words.effect(item.study, cells=40), fontsize=8.5, color=theme.INK)
 
 
 def extremes(z: np.ndarray, sign: int, most: int = 3) -> list[tuple[int, int]]:

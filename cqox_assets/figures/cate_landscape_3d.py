@@ -77,14 +77,7 @@ def _map(
             ha="left" if row["x"] < middle else "right", va="center", color=theme.INK, zorder=6,
             bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},
         )  # fmt: skip
-    theme.numbers(axis)
-    axis.set_xlabel(theme.shorten(labels[0], 60))
-    axis.set_ylabel(theme.shorten(labels[1], 44))
-    bar = figure.colorbar(filled, ax=axis, fraction=0.05, pad=0.02)
-    bar.outline.set_visible(False)
-    theme.numbers(bar.ax, "y")
-    bar.ax.tick_params(labelsize=7.5)
-    bar.set_label(words.effect(item.study, cells=40), fontsize=8.5, color=theme.INK)
+    surfaces.axes_and_bar(figure, axis, filled, item, labels)
     marks.legend(
         figure,
         [("no effect", theme.INK, "line"), ("ridge: largest effect for each place along the axis", theme.INK, "line"),

@@ -38,14 +38,7 @@ def _map(item: UnitEffects, data: pd.DataFrame, labels: tuple[str, str]) -> Any:
     unsure = np.where(np.isnan(z), np.nan, ((low <= 0) & (high >= 0)).astype(float))
     if np.nanmax(unsure) > 0:
         axis.contourf(x, y, unsure, levels=[0.5, 1.5], colors="none", hatches=["...."], zorder=2)
-    theme.numbers(axis)
-    axis.set_xlabel(theme.shorten(labels[0], 60))
-    axis.set_ylabel(theme.shorten(labels[1], 44))
-    bar = figure.colorbar(filled, ax=axis, fraction=0.05, pad=0.02)
-    bar.outline.set_visible(False)
-    theme.numbers(bar.ax, "y")
-    bar.ax.tick_params(labelsize=7.5)
-    bar.set_label(words.effect(item.study, cells=40), fontsize=8.5, color=theme.INK)
+    surfaces.axes_and_bar(figure, axis, filled, item, labels)
     marks.legend(
         figure, [("no effect", theme.INK, "line"), ("dotted: the interval covers no effect", theme.QUIET, "area")]
     )

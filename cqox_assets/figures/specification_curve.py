@@ -25,7 +25,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     total = len(rows)
     rows = rows.iloc[marks.evenly(total, _SPECIFICATIONS)].reset_index(drop=True)
     lines = choices_of(rows)
-    figure, (top, bottom) = theme.panels(2, 7.4, 3.2 + 0.2 * len(lines), [2.8, 0.2 * len(lines) + 0.3])
+    figure, (top, bottom) = theme.panels(2, 7.4, 3.5 + 0.2 * len(lines), [3.1, 0.2 * len(lines) + 0.3])
     theme.title(figure, "The estimate under every specification")
     place = np.arange(len(rows))
     limits = marks.reach(rows["estimate"], rows[["low", "high"]], [0.0])
@@ -39,7 +39,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     top.set_ylim(*limits)
     top.set_xticks([])
     theme.numbers(top, "y")
-    top.set_ylabel(theme.shorten(words.effect(inputs.study, cells=26), 36))
+    top.set_ylabel(theme.shorten(words.effect(inputs.study, cells=26), 36), fontsize=9)
     _choices(bottom, rows, lines)
     for axis in (top, bottom):
         axis.set_xlim(-0.8, len(rows) - 0.2)

@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
-from cqox_assets.assets import bullets, markdown_table, stage
+from cqox_assets.assets import bullets, markdown_table, stage, told
 from cqox_assets.declaration import Declaration
 from cqox_assets.errors import CqoxError, IngestionError
 from cqox_assets.ingestion.declared import read_declaration
@@ -46,13 +46,7 @@ def raw_table(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Sett
         value=value,
         metadata=_metadata(value),
         check_results=[
-            dg.AssetCheckResult(
-                asset_key=KEY,
-                check_name="every_file_read",
-                passed=not refused,
-                severity=dg.AssetCheckSeverity.WARN,
-                description="; ".join(refused) or "every delivered file was read",
-            )
+            told(KEY, "every_file_read", not refused, "; ".join(refused) or "every delivered file was read")
         ],
     )
 

@@ -6,7 +6,7 @@ import traceback
 import dagster as dg
 import pandas as pd
 
-from cqox_assets.assets import config_for, given, markdown_table, numbers, stage
+from cqox_assets.assets import config_for, given, markdown_table, numbers, stage, told
 from cqox_assets.catalog import load_estimators, load_sensitivities
 from cqox_assets.errors import CqoxError
 from cqox_assets.measures import Status
@@ -42,12 +42,11 @@ def sensitivity_asset(spec: SensitivitySpec) -> dg.AssetsDefinition:
                            if isinstance(item, SensitivityResult)}),
             },
             check_results=[
-                dg.AssetCheckResult(
-                    asset_key=key,
-                    check_name="holds",
-                    passed=worst is Status.PASS,
-                    severity=dg.AssetCheckSeverity.WARN,
-                    description=f"worst status over {len(answers.results)} estimates: {worst.value}",
+                told(
+                    key,
+                    "holds",
+                    worst is Status.PASS,
+                    f"worst status over {len(answers.results)} estimates: {worst.value}",
                 )
             ],
         )  # fmt: skip

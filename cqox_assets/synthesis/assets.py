@@ -5,7 +5,7 @@ from dataclasses import asdict
 import dagster as dg
 import pandas as pd
 
-from cqox_assets.assets import bullets, markdown_table, numbers, stage
+from cqox_assets.assets import bullets, markdown_table, numbers, stage, told
 from cqox_assets.catalog import load_estimators, load_sensitivities
 from cqox_assets.partitions import Partition
 from cqox_assets.result import EffectEstimate, Failure, Findings, Refusal
@@ -91,15 +91,7 @@ def design_gates(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
             "gates": dg.MetadataValue.md(report.markdown()),
             **{f"gates_{status}": count for status, count in counts.items()},
         },
-        check_results=[
-            dg.AssetCheckResult(
-                asset_key=GATES_KEY,
-                check_name="design_holds",
-                passed=counts["pass"] == len(report.rows),
-                severity=dg.AssetCheckSeverity.WARN,
-                description=report.headline(),
-            )
-        ],
+        check_results=[told(GATES_KEY, "design_holds", counts["pass"] == len(report.rows), report.headline())],
     )
 
 
@@ -128,12 +120,11 @@ def guardrail_effects(context: dg.AssetExecutionContext, settings: dg.ResourcePa
             **numbers({_plotted(rail.name, rail.contrast): rail.estimate for rail in found}),
         },
         check_results=[
-            dg.AssetCheckResult(
-                asset_key=RAILS_KEY,
-                check_name="measured",
-                passed=not missed,
-                severity=dg.AssetCheckSeverity.WARN,
-                description="; ".join(missed) or (f"{len(found)} measured" if found else "none is declared"),
+            told(
+                RAILS_KEY,
+                "measured",
+                not missed,
+                "; ".join(missed) or (f"{len(found)} measured" if found else "none is declared"),
             )
         ],
     )
@@ -209,10 +200,7 @@ def policy_value(context: dg.AssetExecutionContext, settings: dg.ResourceParam[S
 
 def _judged(key: dg.AssetKey, name: str, found: Findings, classes: set[str], said: list[str]) -> dg.AssetCheckResult:
     """Return a check that passes where something was computed and nothing about it is low."""
-    return dg.AssetCheckResult(
-        asset_key=key, check_name=name, passed=found.computed and "low" not in classes,
-        severity=dg.AssetCheckSeverity.WARN, description=" ".join(said),
-    )  # fmt: skip
+    return told(key, name, found.computed and "low" not in classes, " ".join(said))
 
 
 def _plotted(name: str, contrast: str) -> str:
@@ -256,12 +244,11 @@ def quality_score(context: dg.AssetExecutionContext, settings: dg.ResourceParam[
             **numbers({"score": score.score, **score.axes}),
         },
         check_results=[
-            dg.AssetCheckResult(
-                asset_key=SCORE_KEY,
-                check_name="zone",
-                passed=score.zone == "pass",
-                severity=dg.AssetCheckSeverity.WARN,
-                description=f"{score.zone}: {'no evidence' if score.score is None else f'{score.score:g} of 100'}",
+            told(
+                SCORE_KEY,
+                "zone",
+                score.zone == "pass",
+                f"{score.zone}: {'no evidence' if score.score is None else f'{score.score:g} of 100'}",
             )
         ],
     )
@@ -291,15 +278,7 @@ def critique(context: dg.AssetExecutionContext, settings: dg.ResourceParam[Setti
             "seconds": found.seconds,
             "budget_seconds": found.budget_seconds,
         },
-        check_results=[
-            dg.AssetCheckResult(
-                asset_key=CRITIQUE_KEY,
-                check_name="approved",
-                passed=found.verdict == APPROVE,
-                severity=dg.AssetCheckSeverity.WARN,
-                description=found.sentence,
-            )
-        ],
+        check_results=[told(CRITIQUE_KEY, "approved", found.verdict == APPROVE, found.sentence)],
     )
 
 

@@ -27,7 +27,10 @@ SIMULATED = (
     "confounded_dose", "encouraged_uptake", "fuzzy_cutoff", "interrupted_series", "mediated_two_ways", "network_trial",
     "one_treated_unit", "returning_treatment", "staggered_panel", "three_arms",
 )  # fmt: skip
-_ASKED = ("e_value", "partial_r2", "rosenbaum_bounds", "placebo_treatment", "dummy_outcome", "data_subset")
+_ASKED = (
+    "e_value", "partial_r2", "rosenbaum_bounds", "placebo_treatment", "dummy_outcome", "data_subset",
+    "specification_curve",
+)  # fmt: skip
 
 
 def sample(name):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 from upath import UPath
 
-from cqox_assets.decisions.audit import FILE, append, broken_at, follow, link, main, to_lines, verify
+from cqox_assets.decisions.audit import FILE, GENESIS, follow, link, main, to_lines, verify
 from cqox_assets.decisions.record import RunFacts, extend
 from cqox_assets.declaration import Declaration
 from cqox_resources import store
@@ -17,24 +17,20 @@ from cqox_resources.reports import ReportStore
 def chain():
     entries = []
     for number in range(4):
-        entries = append(entries, {"event": "decided", "verdict": "GO", "number": number})
+        facts = {"event": "decided", "verdict": "GO", "number": number}
+        entries.append(link(facts, entries[-1]["hash"] if entries else GENESIS))
     return entries
-
-
-def test_an_untouched_chain_holds(chain):
-    assert broken_at(chain) is None
-    assert broken_at([]) is None
 
 
 @pytest.mark.parametrize("position", range(4))
 def test_a_changed_entry_is_found(chain, position):
     chain[position]["verdict"] = "HOLD"
-    assert broken_at(chain) == position
+    assert verify(to_lines(chain)).line == position + 1
 
 
 def test_a_removed_entry_is_found(chain):
-    assert broken_at(chain[1:]) == 0
-    assert broken_at([chain[0], *chain[2:]]) == 1
+    assert verify(to_lines(chain[1:])).line == 1
+    assert verify(to_lines([chain[0], *chain[2:]])).line == 2
 
 
 # The file
@@ -83,7 +79,7 @@ def test_a_rehashed_chain_is_found_by_what_the_store_keeps(chain):
     forged = []
     for entry in chain:
         facts = {key: value for key, value in entry.items() if key not in ("previous", "hash")}
-        forged = append(forged, {**facts, "verdict": "HOLD"})
+        forged.append(link({**facts, "verdict": "HOLD"}, forged[-1]["hash"] if forged else GENESIS))
     assert verify(to_lines(forged)) is None
     found = verify(to_lines(forged), head_of_lines(chain))
     assert found is not None
