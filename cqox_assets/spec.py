@@ -418,6 +418,9 @@ class EstimatorSpec:
     claim_designs : mapping of str to tuple of two floats
         Designs of `truths` that are too hard for the claim at `coverage_rows`: the largest bias, in standard deviations
         of the estimate, and the least coverage that are claimed there instead; `claim_note` says why.
+    claim_unanswered : float
+        Share of draws that may be refused where the claim is held, because a choice of model that the data make leaves
+        no such effect; `claim_note` says why. None by default.
     coverage_rows : int
         Rows of a simulated study at which the claim is held.
     headline_of : str
@@ -461,6 +464,7 @@ class EstimatorSpec:
     claim_bias: float = 0.1
     claim_coverage: tuple[float, float] | None = None
     claim_designs: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    claim_unanswered: float = 0.0
     coverage_rows: int = 1000
     headline_of: str = ""
 

@@ -13,8 +13,6 @@ CONFIRM = 4
 _BIAS_SIGMAS = 2.0
 _SIZE = (0.035, 0.065)
 _WARNED = 0.8
-# A refusal is an answer; a few draws where the chosen model has no such effect are shown, not judged.
-_UNANSWERED = 0.01
 # Imbalance before any adjustment is what adjustment is for: it never counts as the diagnostic that warned.
 _INFORMS = {"raw_smd"}
 
@@ -106,11 +104,12 @@ def claimed(
 
     Notes
     -----
-    An entry whose headline is another's is not drawn again, unless it is named.
+    An entry whose headline is another's is not drawn again, unless it is named; where assumptions fail it is, because
+    its diagnostics are its own.
     """
     found: dict[tuple[str, int], list[str]] = {}
     for name, spec in load_estimators().items():
-        if spec.headline_of and name not in names:
+        if spec.headline_of and not broken and name not in names:
             continue
         for design in spec.breaks if broken else spec.truths:
             if (not names or name in names) and (not designs or design in designs):
@@ -157,7 +156,7 @@ def misses(found: Performance, spec: EstimatorSpec, sigmas: float = 0.0) -> list
     low, high = (_SIZE[0] if most < 1 else 0.0, _SIZE[1]) if usual else (1 - most, 1 - least)
     noise = sigmas * math.sqrt(LEVEL * (1 - LEVEL) / found.answered)
     wrong = []
-    if found.answered < (1 - _UNANSWERED) * found.draws:
+    if found.answered < (1 - spec.claim_unanswered) * found.draws:
         wrong.append(f"{found.draws - found.answered} of {found.draws} draws have no interval")
     allowed = largest + max(_BIAS_SIGMAS, sigmas) / math.sqrt(found.answered)
     if abs(found.bias) > allowed * found.spread:
