@@ -5,6 +5,7 @@ import numpy as np
 from cqox_assets.numerics.linear import LinearFit, in_range, independent_columns
 
 _LEAST_LEFT = 1e-8
+_SINGULAR = 1e-12  # where rounding decides what lies along the shortest axis of a correlation matrix
 
 
 def reset_test(fit: LinearFit, cluster: np.ndarray | None = None) -> tuple[float, str] | None:
@@ -102,9 +103,9 @@ def _wald(values: np.ndarray, covariance: np.ndarray, words: str) -> tuple[float
         return None
     scale = np.sqrt(variance)
     correlation = covariance / np.outer(scale, scale)
-    if np.linalg.matrix_rank(correlation, hermitian=True) < len(values):
+    root, axes = np.linalg.eigh(correlation)
+    if root.min() <= _SINGULAR * root.max():
         return None
-    ratio = values / scale
-    statistic = float(ratio @ np.linalg.solve(correlation, ratio))
+    statistic = float(np.sum((axes.T @ (values / scale)) ** 2 / root))
     p_value = float(chdtrc(len(values), max(statistic, 0.0)))
     return p_value, f"{words}: chi-squared {statistic:.4g} with {len(values)} degrees of freedom"

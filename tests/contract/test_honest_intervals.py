@@ -6,7 +6,7 @@ import pytest
 
 import cqox_assets as cqox
 from cqox_assets.catalog import load_estimators
-from cqox_assets.diagnostics.specification import assignment_test, reset_test
+from cqox_assets.diagnostics.specification import _wald, assignment_test, reset_test
 from cqox_assets.measures import Status
 from cqox_assets.numerics.linear import fit_linear, with_constant
 from cqox_assets.numerics.time_series import fit_series
@@ -145,6 +145,15 @@ def test_what_cannot_be_tested_is_not_run():
     assert assignment_test(np.empty((60, 0)), arm) is None
     assert assignment_test(generator.standard_normal((60, 40)), arm) is None
     assert assignment_test(generator.standard_normal((60, 4)), arm, np.arange(60) // 10) is None
+
+
+def test_terms_that_only_rounding_tells_apart_are_not_tested_together() -> None:
+    """A covariance is symmetric but for rounding; which triangle is read must not decide between answer and crash."""
+    nearly = np.array([[1.0, 1 + 2e-15], [1 - 2e-15, 1.0]])
+    assert _wald(np.array([1.0, 1.1]), nearly, "both") is None
+    p_value, _ = _wald(np.array([1.0, 1.1]), np.array([[2.0, 0.5], [0.5, 1.0]]), "both")
+    statistic = np.array([1.0, 1.1]) @ np.linalg.inv([[2.0, 0.5], [0.5, 1.0]]) @ np.array([1.0, 1.1])
+    assert p_value == pytest.approx(np.exp(-statistic / 2))
     for name in ("ols", "difference_in_means"):
         found = answer(CATALOGUE[name], without(small("randomised_trial"), Role.COVARIATES))
         item = found.diagnostic("specification_p" if name == "ols" else "assignment_p")
