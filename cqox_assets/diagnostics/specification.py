@@ -25,20 +25,23 @@ def reset_test(fit: LinearFit, cluster: np.ndarray | None = None) -> tuple[float
     ----------
     Ramsey (1969, doi:10.1111/j.2517-6161.1969.tb00796.x).
     """
-    weight = fit.weights
-    mean, residuals = in_range(fit.design @ fit.coef), in_range(fit.residuals)
+    # Rows without weight are no observations: they neither count nor tell two terms apart.
+    rows = fit.weights > 0
+    design, weight = fit.design[rows], fit.weights[rows]
+    mean, residuals = in_range(design @ fit.coef), in_range(fit.residuals[rows])
+    cluster = None if cluster is None else np.unique(cluster[rows], return_inverse=True)[1]
     centred = mean - np.average(mean, weights=weight)
     spread = float(np.sqrt(np.average(centred**2, weights=weight)))
     if not spread > 1e-12 * float(np.abs(mean).max()):
         return None
     index = centred / spread
     powers = np.column_stack([index**2, index**3])
-    bent = powers - fit.design @ (fit.bread @ (fit.design.T @ (weight[:, None] * powers)))
+    bent = powers - design @ (fit.bread @ (design.T @ (weight[:, None] * powers)))
     own, left = (np.average(part**2, axis=0, weights=weight) for part in (powers, bent))
     bent = bent[:, left > _LEAST_LEFT * own]
-    bent = bent[:, independent_columns(bent)] if bent.shape[1] else bent
-    n, k = len(weight), fit.design.shape[1] + bent.shape[1]
-    if not bent.shape[1] or int((weight > 0).sum()) <= k:
+    bent = bent[:, independent_columns(np.sqrt(weight)[:, None] * bent)] if bent.shape[1] else bent
+    n, k = len(weight), design.shape[1] + bent.shape[1]
+    if not bent.shape[1] or n <= k:
         return None
     # The Wald statistic of the added terms needs no second fit: they are orthogonal to the others.
     gram = bent.T @ (weight[:, None] * bent)

@@ -147,6 +147,21 @@ def test_what_cannot_be_tested_is_not_run():
     assert assignment_test(generator.standard_normal((60, 4)), arm, np.arange(60) // 10) is None
 
 
+def test_rows_without_weight_are_no_observations() -> None:
+    """Neither the number of rows nor what the rows without weight look like changes the test."""
+    generator = np.random.default_rng(4)
+    x = np.concatenate([np.repeat([0.0, 1.0, 2.0], 8), generator.standard_normal(6)])
+    outcome, cluster = x**2 + generator.standard_normal(30), np.arange(30) // 2
+    weight = np.concatenate([np.ones(24), np.zeros(6)])
+    whole = fit_linear(with_constant(x[:, None]), outcome, weight)
+    kept = fit_linear(with_constant(x[:24, None]), outcome[:24])
+    for groups in (None, cluster):
+        with_idle_rows, without = reset_test(whole, groups), reset_test(kept, None if groups is None else groups[:24])
+        assert with_idle_rows is not None
+        assert without is not None
+        assert with_idle_rows[0] == pytest.approx(without[0], rel=1e-9)
+
+
 def test_terms_that_only_rounding_tells_apart_are_not_tested_together() -> None:
     """A covariance is symmetric but for rounding; which triangle is read must not decide between answer and crash."""
     nearly = np.array([[1.0, 1 + 2e-15], [1 - 2e-15, 1.0]])
