@@ -67,17 +67,18 @@ def _places(domains: list[str], ties: pd.DataFrame, cluster: np.ndarray) -> np.n
     return place
 
 
-def _outward(nodes: pd.DataFrame) -> np.ndarray:
-    """Return whether the words of each domain stand above its dot: away from the middle of its cluster."""
-    middle = nodes.groupby("cluster")["y"].transform("mean")
-    return np.asarray(nodes["y"] > middle + 1e-9)
+def _sides(nodes: pd.DataFrame) -> list[str]:
+    """Return where the words of each domain stand: beside its dot, away from its cluster, or below a lone one."""
+    apart = nodes["x"] - nodes.groupby("cluster")["x"].transform("mean")
+    alone = nodes.groupby("cluster")["x"].transform("size") == 1
+    return ["below" if one else "right" if gap > 0 else "left" for one, gap in zip(alone, apart, strict=True)]
 
 
 def _flat(nodes: pd.DataFrame, ties: pd.DataFrame) -> Any:
     figure, axis = theme.single(7.6, 6.0)
     theme.title(figure, SPEC.title)
     axis.set_axis_off()
-    axis.set_xlim(float(nodes["x"].min()) - 1.3, float(nodes["x"].max()) + 1.3)
+    axis.set_xlim(float(nodes["x"].min()) - 2.4, float(nodes["x"].max()) + 2.4)
     axis.set_ylim(float(nodes["y"].min()) - 1.0, float(nodes["y"].max()) + 1.0)
     where = nodes.set_index("domain")[["x", "y"]]
     for tie in marks.each(ties):
@@ -90,9 +91,13 @@ def _flat(nodes: pd.DataFrame, ties: pd.DataFrame) -> Any:
             )  # fmt: skip
     tones = [_VERDICTS.get(str(verdict), theme.QUIET) for verdict in nodes["verdict"]]
     axis.scatter(nodes["x"], nodes["y"], s=150, c=tones, edgecolors="white", linewidths=1.4, zorder=3)
-    for row, above in zip(marks.each(nodes), _outward(nodes), strict=True):
-        axis.text(row.x, row.y + (0.2 if above else -0.2), f"{theme.shorten(row.domain, 20)}\n{_said(row)}", fontsize=8,
-                  ha="center", va="bottom" if above else "top", color=theme.INK, zorder=4, linespacing=1.2)  # fmt: skip
+    for row, side in zip(marks.each(nodes), _sides(nodes), strict=True):
+        shift = {"below": (0.0, -0.2), "right": (0.2, 0.0), "left": (-0.2, 0.0)}[side]
+        axis.text(
+            row.x + shift[0], row.y + shift[1], f"{theme.shorten(row.domain, 20)}\n{_said(row)}", fontsize=8,
+            ha={"below": "center", "right": "left", "left": "right"}[side], va="top" if side == "below" else "center",
+            color=theme.INK, zorder=4, linespacing=1.2,
+        )  # fmt: skip
     marks.legend(figure, [(name, tone, "dot") for name, tone in _VERDICTS.items()])
     return figure
 
