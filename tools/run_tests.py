@@ -1,7 +1,8 @@
 """Run the tests: ``python tools/run_tests.py [--slow]``; `make test` and `make test-slow` call it.
 
-The groups are the folders of tests/. All but the browser group share two worker processes; the browser group runs alone
-after them. At the end the groups that did not run are listed with their reason; under CI=true that is a failure.
+The groups are the folders of tests/. Most share two worker processes; the groups production and browser, which need
+programs of the system, run alone after them. At the end the groups that did not run are listed with their reason; under
+CI=true that is a failure.
 """
 
 import argparse
@@ -11,13 +12,15 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent.parent
-GROUPS = ("unit", "contract", "oracle", "simulation", "property", "graph", "browser")
+GROUPS = ("unit", "contract", "oracle", "simulation", "property", "graph", "production", "browser")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-SYSTEM_PACKAGES = ("chromium",)
+SERVER_PACKAGES = {"initdb": "postgresql", "promtool": "prometheus", "kubectl": "kubernetes-client"}
+PLACES = "/usr/lib/postgresql/*/bin/{}"
 NO_TESTS = 5
 
 
@@ -35,8 +38,8 @@ def find_chromium() -> str | None:
     return None
 
 
-def install_system_packages() -> str | None:
-    """Install what the tests need from the system's packages; return why it was not done, or None.
+def install_system_packages(packages: Sequence[str]) -> str | None:
+    """Install packages from the system's packages; return why it was not done, or None.
 
     Only as root on a system with apt-get, or under CI=true, where sudo may be used if it asks for no password.
     """
@@ -51,7 +54,7 @@ def install_system_packages() -> str | None:
         prefix = ["sudo", "-n"]
     apt = [*prefix, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
     subprocess.run([*apt, "update"], check=False, stdin=subprocess.DEVNULL)
-    for package in SYSTEM_PACKAGES:
+    for package in packages:
         print(f"installing the system package {package} with apt-get", flush=True)
         command = [*apt, "install", "-y", "--no-install-recommends", package]
         if subprocess.run(command, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL).returncode:
@@ -68,12 +71,27 @@ def provide_chromium() -> str:
     """Make sure there is a browser and name it in CHROMIUM; return why there is none, or nothing."""
     path, reason = find_chromium(), None
     if path is None:
-        reason = install_system_packages()
+        reason = install_system_packages(["chromium"])
         path = find_chromium()
     if path is None:
         return f"no Chromium: {reason or 'the installed one does not start'}; install it or name it in CHROMIUM"
     os.environ["CHROMIUM"] = path
     return ""
+
+
+def has_program(name: str) -> bool:
+    """Whether a program is on the path or where Debian keeps those of Postgres."""
+    return shutil.which(name) is not None or any(Path("/").glob(PLACES.format(name).lstrip("/")))
+
+
+def provide_servers() -> str:
+    """Make sure that Postgres, Prometheus and kubectl are there; return what is missing and why, or nothing."""
+    missing = {name: package for name, package in SERVER_PACKAGES.items() if not has_program(name)}
+    if not missing:
+        return ""
+    reason = install_system_packages(list(missing.values()))
+    left = [name for name in missing if not has_program(name)]
+    return f"no {', '.join(left)}: {reason or 'not in the packages that were installed'}" if left else ""
 
 
 def pytest(*arguments: str) -> tuple[int, Counter[str]]:
@@ -99,17 +117,19 @@ def count_by_group(report: str) -> Counter[str]:
 
 def run_fast() -> tuple[list[int], Counter[str], dict[str, str]]:
     """Run every test but the slow ones; return exit codes, tests by group and reasons for groups that did not run."""
-    code, counts = pytest("tests", "--ignore=tests/browser", "-m", "not slow", "-n", "2", "--dist", "loadfile")
+    alone = {"production": provide_servers, "browser": provide_chromium}
+    shared = [f"--ignore=tests/{name}" for name in alone]
+    code, counts = pytest("tests", *shared, "-m", "not slow", "-n", "2", "--dist", "loadfile")
     codes, reasons = [code], {}
-    if any((ROOT / "tests" / "browser").glob("test_*.py")):
-        reason = provide_chromium()
-        if reason:
-            reasons["browser"] = reason
-        else:
-            code, browser = pytest("tests/browser", "-m", "not slow")
+    for name, provide in alone.items():
+        if not any((ROOT / "tests" / name).rglob("test_*.py")):
+            continue
+        reasons[name] = provide()
+        if not reasons[name]:
+            code, found = pytest(f"tests/{name}", "-m", "not slow")
             codes.append(code)
-            counts += browser
-    return codes, counts, reasons
+            counts += found
+    return codes, counts, {name: reason for name, reason in reasons.items() if reason}
 
 
 def closing_lines(counts: Counter[str], reasons: dict[str, str]) -> list[str]:
@@ -126,6 +146,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python tools/run_tests.py", description="Run the tests of CQOx.")
     parser.add_argument("--slow", action="store_true", help="run the slow tests instead of the others")
     if parser.parse_args().slow:
+        reason = provide_servers()
+        if reason:
+            print(reason, flush=True)
         code, counts = pytest("tests", "-m", "slow", "-n", "2", "--dist", "loadfile")
         return 0 if code == NO_TESTS and not counts else code
     codes, counts, reasons = run_fast()

@@ -12,7 +12,7 @@ REPORT = """<testsuites><testsuite>
 <testcase classname="tests.unit.test_a.TestB" name="two"><failure message="no"/></testcase>
 <testcase classname="tests.graph.test_c" name="three"><skipped message="no"/></testcase>
 </testsuite></testsuites>"""
-EVERY_GROUP = ("unit", "contract", "oracle", "simulation", "property", "graph", "browser")
+EVERY_GROUP = ("unit", "contract", "oracle", "simulation", "property", "graph", "production", "browser")
 
 
 @pytest.fixture
@@ -66,16 +66,16 @@ def test_browser_is_installed_as_root_or_under_ci_and_each_package_is_named(runn
 
     monkeypatch.setattr(runner.subprocess, "run", lambda command, **_: calls.append(command) or Done)
     monkeypatch.setattr(runner.os, "geteuid", lambda: 1000)
-    assert runner.install_system_packages() == "installing it needs root"
+    assert runner.install_system_packages(["chromium"]) == "installing it needs root"
     assert not calls
     monkeypatch.setenv("CI", "true")
-    assert runner.install_system_packages() is None
+    assert runner.install_system_packages(["chromium"]) is None
     assert [call[:2] for call in calls] == [["sudo", "-n"]] * 2
     assert calls[-1][-1] == "chromium"
     assert "installing the system package chromium" in capsys.readouterr().out
     calls.clear()
     monkeypatch.setattr(runner.os, "geteuid", lambda: 0)
-    assert runner.install_system_packages() is None
+    assert runner.install_system_packages(["chromium"]) is None
     assert calls[0][0] == "env"
 
 
@@ -91,3 +91,20 @@ def test_a_browser_that_does_not_start_is_not_taken(runner, monkeypatch, tmp_pat
         runner.shutil, "which", lambda name, path=None: str(working) if name == "google-chrome" else None
     )
     assert runner.find_chromium() == str(working)
+
+
+def test_only_missing_servers_are_installed_and_what_stays_missing_is_named(runner, monkeypatch):
+    there, asked = {"initdb"}, []
+    monkeypatch.setattr(runner, "has_program", lambda name: name in there)
+
+    def install(packages):
+        asked.extend(packages)
+        there.add("promtool")
+
+    monkeypatch.setattr(runner, "install_system_packages", install)
+    assert runner.provide_servers() == "no kubectl: not in the packages that were installed"
+    assert asked == ["prometheus", "kubernetes-client"]
+    there.add("kubectl")
+    asked.clear()
+    assert runner.provide_servers() == ""
+    assert not asked
