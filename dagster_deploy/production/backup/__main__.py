@@ -1,4 +1,4 @@
-"""Backup and restore: ``python -m dagster_deploy.production.backup COMMAND``; docs/runbook.md says when to use which."""
+"""Backup and restore: ``python -m dagster_deploy.production.backup COMMAND``; docs/runbook.md says when to use it."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""Logical dumps: every table with its rows, counted in the same snapshot, so that a restore can prove that it has all."""
+"""Logical dumps: every table with its rows, counted in the same snapshot, so that a restore can prove it has all."""
 
 import hashlib
 import json
