@@ -77,7 +77,7 @@ def ship(store: UPath, archive: Path) -> list[str]:
     """Move finished segments from the server's archive to the store; return their names."""
     folder, shipped = store / "wal", []
     folder.mkdir(parents=True, exist_ok=True)
-    for path in sorted(archive.iterdir()):
+    for path in sorted(archive.iterdir()) if archive.is_dir() else []:
         if path.name.startswith(".") or not path.is_file():
             continue
         target, content = folder / f"{path.name}.gz", gzip.compress(path.read_bytes(), 6, mtime=0)

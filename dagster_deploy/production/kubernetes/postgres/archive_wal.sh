@@ -5,6 +5,7 @@ set -eu
 path=$1
 name=$2
 archive=${WAL_ARCHIVE:-/archive}
+mkdir -p "$archive"
 if [ -f "$archive/$name" ]; then
     cmp -s "$path" "$archive/$name"
     exit
