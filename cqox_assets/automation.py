@@ -41,6 +41,9 @@ def kubernetes_executor(init_context: dg.InitExecutorContext) -> Any:
     return creation(init_context._replace(executor_config=config))
 
 
+# A pod that dies with its node takes its op along, not the run. An exception is retried too: there is one policy.
+STEP_RETRIES = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+
 analyse_partition = dg.define_asset_job(
     "analyse_partition",
     ANALYSIS,
@@ -55,6 +58,7 @@ analyse_with_kubernetes = dg.define_asset_job(
     description="The same assets with one pod per op, for data that one machine does not hold.",
     partitions_def=PARTITIONS,
     executor_def=kubernetes_executor,
+    op_retry_policy=STEP_RETRIES,
 )
 backfill_effects = dg.define_asset_job(
     "backfill_effects",
