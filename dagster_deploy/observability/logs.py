@@ -122,7 +122,7 @@ def _is_told(record: logging.LogRecord) -> bool:
 
 def write_json(component: str, level: str, loggers: tuple[str, ...] = ("", "dagster", "dagster-webserver")) -> None:
     """Let loggers of this process write JSON lines; what handlers they have keep their places."""
-    formatter = JsonFormatter(component)
+    formatter, wanted = JsonFormatter(component), logging.getLevelNamesMapping()[level.upper()]
     for name in loggers:
         logger = logging.getLogger(name)
         for handler in logger.handlers:
@@ -132,5 +132,7 @@ def write_json(component: str, level: str, loggers: tuple[str, ...] = ("", "dags
             handler.setFormatter(formatter)
             logger.addHandler(handler)
             logger.propagate = False
-        if not name or logger.level == logging.NOTSET:
-            logger.setLevel(level.upper())
+        if not name:  # what libraries say at info is of no use to an operator
+            logger.setLevel(max(wanted, logging.WARNING) if wanted > logging.DEBUG else wanted)
+        elif logger.level == logging.NOTSET:
+            logger.setLevel(wanted)
