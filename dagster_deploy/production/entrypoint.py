@@ -28,11 +28,14 @@ def command(role: str) -> list[str]:
     python = [sys.executable, "-m"]
     listen = ["--host", "0.0.0.0", "--port", os.environ["CQOX_CODE_PORT"]]
     code = ["--module-name", "dagster_deploy.definitions", "--attribute", "defs"]
-    image = ["--container-image", os.environ["CQOX_IMAGE"]] if os.environ.get("CQOX_IMAGE") else []
+    # Servers of one image have one identity, or whoever asks them would load the definitions anew at every change of
+    # server behind the service.
+    name = os.environ.get("CQOX_IMAGE")
+    image = ["--container-image", name, "--fixed-server-id", name] if name else []
     return {
         "web": [*python, "dagster_deploy.production.web"],
-        "daemon": [*python, "dagster._daemon", "run", "-w", str(WORKSPACE)],
-        "code-server": [*python, "dagster", "api", "grpc", *listen, *code, *image],
+        "daemon": [*python, "dagster_deploy.observability", "daemon", "run", "-w", str(WORKSPACE)],
+        "code-server": [*python, "dagster_deploy.observability", "code-server", *listen, *code, *image],
         "migrate": [*python, "dagster", "instance", "migrate"],
     }[role]
 

@@ -19,6 +19,7 @@ BUILT = {
     **{name: PRODUCTION / "kubernetes" / "overlays" / name for name in OVERLAYS},
     "postgres": PRODUCTION / "kubernetes" / "postgres",
     "recovery": PRODUCTION / "kubernetes" / "recovery",
+    "observability": PRODUCTION / "observability",
     "gitops": PRODUCTION / "gitops",
     "gitops-rollouts": PRODUCTION / "gitops" / "rollouts",
 }

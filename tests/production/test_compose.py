@@ -9,6 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
+from dagster_deploy.observability.settings import Observing
 from dagster_deploy.production import check, retention
 from dagster_deploy.production.backup import __main__ as backup
 from tests.production.manifests import PRODUCTION, SCHEMAS
@@ -98,6 +99,7 @@ def test_our_settings_pass_the_check(name: str, tmp_path: Path) -> None:
     home = environment["CQOX_HOME"]
     environment = {key: value.replace(home, str(tmp_path)) for key, value in environment.items()}
     assert check.problems({**environment, "DAGSTER_HOME": str(FOLDER)}) == []
+    assert Observing.from_env(environment).log_format == "json"
     mounts = services()[name]["volumes"]
     assert name in ("keeper", "dump") or "home:/var/lib/cqox" in mounts
     assert name in ("keeper", "dump") or "./dagster.yaml:/opt/cqox/dagster/dagster.yaml:ro" in mounts
@@ -160,3 +162,18 @@ def test_the_collector_sends_to_services_that_exist() -> None:
     assert hosts <= set(services())
     spans = services()["cqox-web"]["environment"]["OTEL_EXPORTER_OTLP_ENDPOINT"]
     assert spans == f"http://collector:{content['receivers']['otlp']['protocols']['http']['endpoint'].split(':')[1]}"
+
+
+def test_prometheus_asks_processes_that_answer() -> None:
+    content = yaml.safe_load((PRODUCTION / "observability" / "prometheus.yaml").read_text(encoding="utf-8"))
+    asked = {
+        target["names"][0]: target["port"] for job in content["scrape_configs"] for target in job["dns_sd_configs"]
+    }
+    found = services()
+    assert asked == {"cqox-web": 3000, "cqox-daemon": found["cqox-daemon"]["environment"]["CQOX_METRICS_PORT"]}
+    sources = yaml.safe_load(
+        (PRODUCTION / "observability" / "grafana" / "provisioning" / "datasources" / "cqox.yaml").read_text(
+            encoding="utf-8"
+        )
+    )
+    assert {re.sub(r"https?://([\w-]+):.*", r"\1", each["url"]) for each in sources["datasources"]} <= set(found)

@@ -163,7 +163,7 @@ def test_a_bad_canary_goes_back_by_itself(server: str) -> None:
     assert analysis["args"] == [{"name": "service", "value": canary(server)["canaryService"]}]
     (name,) = [each["templateName"] for each in analysis["templates"]]
     metrics = {each["name"]: each for each in named(manifests, "AnalysisTemplate", name)["spec"]["metrics"]}
-    assert set(metrics) == {"success-rate", "p99-seconds"}
+    assert set(metrics) == {"mesh-is-measured", "success-rate", "p99-seconds"}
     for metric in metrics.values():
         assert metric["interval"] == "30s"
         # Argo Rollouts ends an analysis when failures > failureLimit: the third one does.
@@ -199,6 +199,7 @@ def test_prometheus_answers_what_the_analysis_asks(
     low, high = (0, 1) if fast else (1, 60)
     asked = [
         (f"abs({queries['success-rate']} - {rate}) < bool 0.001", 1),
+        (f"{queries['mesh-is-measured']} > bool 0", 1),
         (f"({queries['p99-seconds']} > bool {low}) * ({queries['p99-seconds']} <= bool {high})", 1),
     ]  # fmt: skip
     tests = [{"expr": expression, "eval_time": "10m", "exp_samples": [{"labels": "{}", "value": value}]}
@@ -224,3 +225,14 @@ def test_prometheus_is_asked_where_it_is() -> None:
     metrics: list[dict[str, Any]] = named(built("production"), "AnalysisTemplate", "cqox-canary")["spec"]["metrics"]
     assert {each["provider"]["prometheus"]["address"] for each in metrics} == {"http://prometheus.monitoring.svc:9090"}
     assert "monitoring" in (PRODUCTION / "kubernetes" / "base" / "network.yaml").read_text(encoding="utf-8")
+
+
+def test_prometheus_scrapes_what_the_analysis_asks_for() -> None:
+    """Without the mesh's own metrics there would be nothing to judge a canary by."""
+    text = (PRODUCTION / "observability" / "prometheus-kubernetes.yaml").read_text(encoding="utf-8")
+    (mesh,) = [job for job in yaml.safe_load(text)["scrape_configs"] if job["job_name"] == "mesh"]
+    metrics = named(built("production"), "AnalysisTemplate", "cqox-canary")["spec"]["metrics"]
+    asked = {name for each in metrics for name in re.findall(r"istio_\w+", each["provider"]["prometheus"]["query"])}
+    assert asked == {name for rule in mesh["metric_relabel_configs"] for name in rule["regex"].split("|")}
+    policies = {each["metadata"]["name"]: each["spec"] for each in of_kind(built("production"), "NetworkPolicy")}
+    assert policies["cqox-mesh-metrics"]["ingress"][0]["ports"] == [{"port": 15090, "protocol": "TCP"}]

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dagster_deploy.observability import settings as settings_of_telling
+from dagster_deploy.observability.settings import Observing
 from dagster_deploy.production import check
 from dagster_deploy.production.backup import __main__ as backup
 from tests.production.manifests import (
@@ -24,7 +26,8 @@ from tests.production.manifests import (
     selects,
 )  # fmt: skip
 
-COMPONENTS = {"staging": {"web", "daemon", "code-server", "postgres"}, "production": {"web", "daemon", "code-server"}}
+SERVERS = {"web", "daemon", "code-server", "exporter"}
+COMPONENTS = {"staging": SERVERS | {"postgres"}, "production": SERVERS}
 NAMESPACE = {"staging": "cqox-staging", "production": "cqox"}
 SECRETS = {"CQOX_POSTGRES_URL": "postgresql+psycopg2://cqox:secret@database:5432/cqox"}
 #: Read by libraries, not by us.
@@ -263,7 +266,8 @@ def test_the_settings_of_every_container_are_complete(overlay: str, tmp_path: Pa
     """Put the environment together as the kubelet does, and let the check of the settings judge it."""
     manifests = built(overlay)
     settings = named(manifests, "ConfigMap", "cqox-settings")["data"]
-    known = {setting.name for setting in check.SETTINGS} | {"CQOX_BACKUPS"} | FOREIGN
+    told = set(re.findall(r"\b(?:CQOX|OTEL)_[A-Z_]+\b", Path(settings_of_telling.__file__).read_text(encoding="utf-8")))
+    known = {setting.name for setting in check.SETTINGS} | told | {"CQOX_BACKUPS"} | FOREIGN
     for what, template in pod_templates(manifests):
         for container in containers(template):
             sources = [next(iter(source.values()))["name"] for source in container.get("envFrom", [])]
@@ -273,6 +277,7 @@ def test_the_settings_of_every_container_are_complete(overlay: str, tmp_path: Pa
             own = {each["name"]: each.get("value") or _field(each, overlay) for each in container.get("env", [])}
             environment = {**settings, **SECRETS, **own, "DAGSTER_HOME": str(PRODUCTION), "CQOX_HOME": str(tmp_path)}
             assert check.problems(environment) == [], what
+            assert Observing.from_env(environment).log_format == "json", what
             assert set(environment) - {"DAGSTER_HOME"} <= known, what
             assert environment["CQOX_NAMESPACE"] == NAMESPACE[overlay], what
 
@@ -333,3 +338,27 @@ def test_maintenance_runs_on_its_days(overlay: str) -> None:
         "cqox-dump": "0 */6 * * *", "cqox-retention": "30 2 * * *",
     }  # fmt: skip
     assert all(spec["concurrencyPolicy"] == "Forbid" for spec in jobs.values())
+
+
+def test_what_is_told_once_is_told_by_the_exporter_alone() -> None:
+    manifests = built("production")
+    (web,) = containers(named(manifests, "Deployment", "cqox-web")["spec"]["template"])
+    assert {"name": "CQOX_METRICS_STORE", "value": "off"} in web["env"]
+    exporter = named(manifests, "Deployment", "cqox-exporter")["spec"]
+    assert exporter["replicas"] == 1
+    for name in ("exporter", "daemon", "code-server"):
+        (container,) = containers(named(manifests, "Deployment", f"cqox-{name}")["spec"]["template"])
+        ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+        assert str(ports["metrics"]) == named(manifests, "ConfigMap", "cqox-settings")["data"]["CQOX_METRICS_PORT"]
+
+
+def test_rules_and_dashboards_reach_the_platform() -> None:
+    found = built("observability")
+    prometheus = named(found, "ConfigMap", "cqox-prometheus")["data"]
+    folder = PRODUCTION / "observability"
+    assert prometheus["prometheus.yaml"] == (folder / "prometheus-kubernetes.yaml").read_text(encoding="utf-8")
+    assert set(yaml.safe_load(prometheus["prometheus.yaml"])["rule_files"]) <= set(prometheus)
+    dashboards = named(found, "ConfigMap", "cqox-dashboards")
+    assert dashboards["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert set(dashboards["data"]) == {path.name for path in (folder / "grafana" / "dashboards").glob("*.json")}
+    assert "labels" not in named(found, "ConfigMap", "cqox-prometheus")["metadata"]

@@ -82,11 +82,13 @@ def test_conversations_that_are_needed(overlay: str) -> None:
     for name in ("web", "daemon"):
         assert may(overlay, here[name], here["code-server"], 4000), name
     if overlay == "staging":
-        for name in ("web", "daemon", "code-server", "run_worker", "step_worker", "maintenance"):
+        for name in set(here) - {"postgres"}:
             assert may(overlay, here[name], here["postgres"], 5432), name
     names = ("kube-system", {"k8s-app": "kube-dns"})
     assert all(may(overlay, place, names, 53) for place in here.values())
     assert may(overlay, ("monitoring", {"app": "prometheus"}), here["web"], 3000)
+    for name in ("daemon", "code-server", "exporter"):
+        assert may(overlay, ("monitoring", {"app": "prometheus"}), here[name], 9464), name
     assert may(overlay, ("operators", {"cqox.io/access": "true"}), here["web"], 3000)
     assert may(overlay, here["run_worker"], ("monitoring", {"app": "collector"}), 4318)
 
@@ -100,9 +102,9 @@ def test_conversations_that_are_not(overlay: str) -> None:
     for name, port in ports.items():
         if name in here:
             assert not may(overlay, stranger, here[name], port), name
-    for name in ("run_worker", "step_worker", "maintenance", "code-server"):
+    for name in set(here) - {"web"}:
         assert not may(overlay, here[name], here["web"], 3000), name
-    for name in ("run_worker", "step_worker", "maintenance"):
+    for name in set(here) - {"web", "daemon"}:
         assert not may(overlay, here[name], here["code-server"], 4000), name
     assert not may(overlay, here["run_worker"], stranger, 80)
     policies = {each["metadata"]["name"]: each["spec"] for each in of_kind(built(overlay), "NetworkPolicy")}
