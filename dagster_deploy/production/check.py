@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
-ROLES = ("web", "daemon", "code-server", "run", "migrate")
+ROLES = ("web", "daemon", "code-server", "run", "migrate", "exporter")
 Environment = Mapping[str, str]
 
 _REMOTE = ("s3", "gs", "gcs", "abfs", "abfss", "az")

@@ -36,6 +36,7 @@ def command(role: str) -> list[str]:
         "web": [*python, "dagster_deploy.production.web"],
         "daemon": [*python, "dagster_deploy.observability", "daemon", "run", "-w", str(WORKSPACE)],
         "code-server": [*python, "dagster_deploy.observability", "code-server", *listen, *code, *image],
+        "exporter": [*python, "dagster_deploy.observability", "exporter"],
         "migrate": [*python, "dagster", "instance", "migrate"],
     }[role]
 

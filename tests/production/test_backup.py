@@ -141,11 +141,11 @@ def test_the_log_brings_back_what_was_dropped_and_nothing_after(
     rows, runs = dumps.count(places), history(server.url, tmp_path / "home")
     ((then,),) = server.sql("select clock_timestamp()")
     server.sql("drop table event_logs cascade; delete from runs; create table after_the_moment (x int)")
-    ship_everything(server, places, archive)
+    archived(server, archive)
     server.stop("immediate")
     (server.data / "global" / "pg_control").unlink()
-    done = command(server.url, "s3://cqox/logged", "recover", "--into", str(server.data), "--stopped",
-                   "--until", then.isoformat())  # type: ignore[attr-defined]  # fmt: skip
+    done = command(server.url, "s3://cqox/logged", "recover", "--into", str(server.data), "--archive", str(archive),
+                   "--stopped", "--until", then.isoformat())  # type: ignore[attr-defined]  # fmt: skip
     assert done.returncode == 0, done.stderr
     give_to_postgres(server.root)
     server.start()
@@ -247,11 +247,16 @@ def database(server: Postgres, name: str) -> str:
     return server.url.removesuffix(server.database) + name
 
 
-def ship_everything(server: Postgres, places: Places, archive: Path) -> None:
-    """Finish the segment that is being written, wait until the server has archived it, and ship."""
+def archived(server: Postgres, archive: Path) -> str:
+    """Finish the segment that is being written and wait until the server has archived it."""
     ((segment,),) = server.sql("select pg_walfile_name(pg_switch_wal())")
     wait_for(lambda: (archive / str(segment)).exists(), 60, lambda: str(server.sql("select * from pg_stat_archiver")))
-    assert str(segment) in log.ship(places.store, archive)
+    return str(segment)
+
+
+def ship_everything(server: Postgres, places: Places, archive: Path) -> None:
+    segment = archived(server, archive)
+    assert segment in log.ship(places.store, archive)
 
 
 def give_to_postgres(folder: Path) -> None:

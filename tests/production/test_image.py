@@ -108,7 +108,7 @@ def test_roles_work_on_a_read_only_file_system(daemon: bool, tree: Path, postgre
     assert subprocess.run([*PLAIN, "touch", str(tree / "probe")], capture_output=True, check=False).returncode != 0
     home = tree.with_name(f"{tree.name}-home")
     home.mkdir()
-    code, web = free_port(), free_port()
+    code, web, metrics = free_port(), free_port(), free_port()
     environment = {
         "PATH": os.environ["PATH"], "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1", "HOME": str(home),
         "DAGSTER_HOME": str(tree / "dagster"), "CQOX_HOME": str(home), "CQOX_POSTGRES_URL": postgres.url,
@@ -124,10 +124,11 @@ def test_roles_work_on_a_read_only_file_system(daemon: bool, tree: Path, postgre
         )  # fmt: skip
 
     def start(role: str) -> "subprocess.Popen[bytes]":
+        told = {"CQOX_METRICS_PORT": str(metrics)} if role == "daemon" else {}
         with (home / f"{role}.log").open("wb") as log:
             return subprocess.Popen(
-                [*PLAIN, sys.executable, "-m", "dagster_deploy.production.entrypoint", role], cwd="/", env=environment,
-                stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                [*PLAIN, sys.executable, "-m", "dagster_deploy.production.entrypoint", role], cwd="/",
+                env={**environment, **told}, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip
 
     def said() -> str:
@@ -143,6 +144,7 @@ def test_roles_work_on_a_read_only_file_system(daemon: bool, tree: Path, postgre
         _wait_for_command(lambda: call(*probe).returncode, 120, said)
         if daemon:  # its probe says no until each of its threads has written a heartbeat
             _wait_for_command(lambda: call("dagster._daemon", "liveness-check").returncode, 180, said)
+            assert answers(f"http://127.0.0.1:{metrics}/metrics")
         assert all(process.poll() is None for process in processes), said()
     finally:
         for process in processes:

@@ -36,6 +36,8 @@ def _do(options: argparse.Namespace, places: Places) -> list[str]:
         case "ship":
             return [f"shipped {len(log.ship(places.store, options.archive))} segments"]
         case "recover":
+            if options.archive:  # what the server archived and nobody has shipped yet
+                log.ship(places.store, options.archive)
             base = log.recover(places.store, options.into, options.until, options.stopped)
             return [f"{options.into} holds base {base.name}; start Postgres there, and it recovers and opens"]
         case "expire":
@@ -69,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     recover = commands.add_parser("recover", help="lay out a data directory that recovers to a moment")
     recover.add_argument("--into", type=Path, required=True, help="the data directory; what is there is moved aside")
     recover.add_argument("--until", type=_moment, help="a moment with its zone; the end of the log by default")
+    recover.add_argument("--archive", type=Path, help="ship what is left in the server's archive first")
     recover.add_argument("--stopped", action="store_true", help="no server runs there, whatever postmaster.pid says")
     gone = commands.add_parser("expire", help="remove what is too old")
     gone.add_argument("--dry-run", action="store_true", help="only say what would go")
