@@ -7,6 +7,9 @@ from cqox_assets.automation import JOBS, SCHEDULES, SENSORS
 from cqox_assets.stored import CODECS
 from cqox_resources.io_manager import ResultIOManager
 from cqox_resources.settings import Settings
+from dagster_deploy.observability.attach import attach
+
+attach()
 
 
 @dg.resource(description="Where things live; read from the environment when a run starts.")
