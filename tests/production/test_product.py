@@ -15,7 +15,7 @@ from tests.production.control import Control, cluster_of
 from tests.production.kubernetes import ENTRYPOINT, ROOT
 from tests.production.servers import Postgres, answers, free_port, stop, wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400)]
 PARTITION = "policy|2025-01"
 _RUNS = "{ runsOrError { ... on Runs { results { jobName status } } } workspaceOrError { __typename } }"
 
