@@ -65,7 +65,7 @@ def test_a_run_is_a_pod_with_settings_by_reference(control: Control) -> None:
     run_id = control.launch("good")
     control.wait(run_id, "SUCCESS")
     [pod] = control.cluster.ran(run_id)
-    wait_for(lambda: pod.exit_code is not None, 30)
+    wait_for(lambda: pod.exit_code is not None, 120)
     assert (pod.exit_code, pod.reason) == (0, "Completed")
     [job] = [job for job in control.cluster.jobs() if job["metadata"]["name"] == pod.job]
     spec = job["spec"]["template"]["spec"]
@@ -107,7 +107,7 @@ def test_a_run_that_is_terminated_ends_its_pod(control: Control) -> None:
     assert control.instance.run_launcher.terminate(run_id)
     control.wait(run_id, "CANCELED")
     [pod] = control.cluster.ran(run_id)
-    wait_for(lambda: pod.exit_code is not None, 60)
+    wait_for(lambda: pod.exit_code is not None, 120)
     assert pod.reason != "OOMKilled"
     assert pod.exit_code != 137, "the pod had to be killed"
     assert not [job for job in control.cluster.jobs() if job["metadata"]["name"] == pod.job]
@@ -221,7 +221,7 @@ def test_an_op_whose_pod_dies_is_done_again_in_another(control: Control) -> None
     control.wait(run_id, "SUCCESS", 180)
     assert len(control.started(run_id)) == 2
     killed, second = (pod for pod in control.cluster.ran(run_id) if pod.op)
-    wait_for(lambda: second.exit_code is not None, 30)
+    wait_for(lambda: second.exit_code is not None, 120)
     assert (killed.exit_code, second.exit_code) == (137, 0)
 
 

@@ -41,7 +41,7 @@ def test_a_file_becomes_a_card_in_the_object_store(control: Control, tmp_path: P
         wait_for(lambda: answers(f"{url}/server_info"), 180, lambda: _logs(tmp_path))
         deliver(tmp_path / "c" / "home", [PARTITION])
         card = f"{url}/reports/policy/2025-01/decision_card.json"
-        wait_for(lambda: _get(card) is not None, 900, lambda: f"{_logs(tmp_path)}; {_graphql(url)}")
+        wait_for(lambda: _get(card) is not None, 1500, lambda: f"{_logs(tmp_path)}; {_graphql(url)}")
         assert json.loads(_get(card) or b"")["verdict"] in ("GO", "CANARY", "HOLD")
         wait_for(lambda: ("roll_up", "SUCCESS") in _graphql(url), 600, lambda: f"{_logs(tmp_path)}; {_graphql(url)}")
         assert _graphql(url) == [("roll_up", "SUCCESS"), ("analyse_partition", "SUCCESS")]
