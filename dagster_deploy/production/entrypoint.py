@@ -46,9 +46,8 @@ def main() -> None:
     arguments = sys.argv[1:]
     role = arguments[0] if arguments else ""
     if role not in {*ROLES, "dagster"} - {"run"}:
-        print(
-            f"found '{role}'; expected one of {', '.join(ROLES[:3])}, migrate, or a command of Dagster", file=sys.stderr
-        )
+        wanted = "web, daemon, code-server, migrate or a command of Dagster"
+        print(f"found '{role}'; expected {wanted}", file=sys.stderr)
         raise SystemExit(2)
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)

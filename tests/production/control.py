@@ -65,7 +65,13 @@ class Control:
         self._queue, self._retries = QueuedRunCoordinatorDaemon(interval_seconds=5), EventLogConsumerDaemon()
         list(self._retries.run_iteration(context))  # events before the first look are not its business
 
-    def submit(self, job: str, tags: Mapping[str, str] | None = None, assets: Sequence[str] = ()) -> str:
+    def submit(
+        self,
+        job: str,
+        tags: Mapping[str, str] | None = None,
+        assets: Sequence[str] = (),
+        config: Mapping[str, Any] | None = None,
+    ) -> str:
         """Put a run into the queue as the UI does; return its id."""
         from dagster_graphql.test.utils import execute_dagster_graphql
 
@@ -79,7 +85,9 @@ class Control:
         if assets:
             selector["assetSelection"] = [{"path": asset.split("/")} for asset in assets]
         metadata = {"tags": [{"key": key, "value": value} for key, value in (tags or {}).items()]}
-        params = {"selector": selector, "mode": "default", "executionMetadata": metadata}
+        params: dict[str, Any] = {"selector": selector, "mode": "default", "executionMetadata": metadata}
+        if config:
+            params["runConfigData"] = config
         answer = execute_dagster_graphql(request, _LAUNCH, {"params": params}).data["launchRun"]
         assert answer["__typename"] == "LaunchRunSuccess", answer
         return str(answer["run"]["runId"])
@@ -88,9 +96,9 @@ class Control:
         """Launch what the limits of the queue allow."""
         list(self._queue.run_iteration(self.context))
 
-    def launch(self, job: str, tags: Mapping[str, str] | None = None, assets: Sequence[str] = ()) -> str:
-        """Put a run into the queue and launch it."""
-        run_id = self.submit(job, tags, assets)
+    def launch(self, *arguments: Any, **options: Any) -> str:
+        """Put a run into the queue and launch it; the arguments are those of `submit`."""
+        run_id = self.submit(*arguments, **options)
         self.dequeue()
         return run_id
 
@@ -117,7 +125,7 @@ class Control:
         """Return the status of a run."""
         return str(self.instance.get_run_by_id(run_id).status.value)
 
-    def wait(self, run_id: str, wanted: str, seconds: float = 120, monitored: bool = False) -> None:
+    def wait(self, run_id: str, wanted: str, seconds: float = 300, monitored: bool = False) -> None:
         """Wait until a run has a status; look at its worker meanwhile, as the daemon does, if it is monitored."""
 
         def there() -> bool:

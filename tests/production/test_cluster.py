@@ -1,14 +1,17 @@
 """Runs on an emulated cluster with the product's own dagster.yaml: what succeeds, what goes wrong and how it ends."""
 
+import json
 import os
 import re
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.production.control import Control, cluster_of
-from tests.production.kube_api import CONFIG_MAPS, SECRETS
+from tests.production.kube_api import CONFIG_MAPS, NAMESPACE, SECRETS, TOKEN
 from tests.production.kubernetes import ENTRYPOINT, IMAGE, RULES
 from tests.production.servers import Postgres, wait_for
 
@@ -32,14 +35,37 @@ def marks(name: str) -> int:
 
 def reach(control: Control, name: str, run_id: str, times: int = 1) -> None:
     """Wait until an op of a run is in the middle of its work."""
-    wait_for(lambda: marks(f"{name}.reached") >= times, 60, lambda: str(control.said(run_id)[-3:]))
+    wait_for(lambda: marks(f"{name}.reached") >= times, 240, lambda: str(control.said(run_id)[-3:]))
+
+
+def test_the_emulator_refuses_what_kubernetes_would(control: Control) -> None:
+    def send(body: dict[str, object], token: str = TOKEN) -> int:
+        request = urllib.request.Request(
+            f"{control.cluster.url}/apis/batch/v1/namespaces/{NAMESPACE}/jobs", json.dumps(body).encode(),
+            {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        )  # fmt: skip
+        with pytest.raises(urllib.error.HTTPError) as error, urllib.request.urlopen(request, timeout=30):
+            pass
+        return int(error.value.code)
+
+    pod = {"spec": {"containers": [{"name": "x", "image": IMAGE, "memory": "1Gi"}]}}
+    job = {"metadata": {"name": "refused"}, "spec": {"template": pod}}
+    assert send(job, token="another") == 401
+    assert send(job) == 400
+    assert control.cluster.api.refused == [
+        'strict decoding error: unknown field "spec.template.spec.containers.memory"'
+    ]
+    control.cluster.api.refused.clear()
+    assert send({"metadata": {"name": "Upper_Case"}, "spec": {}}) == 400
+    control.cluster.api.refused.clear()
+    assert control.cluster.jobs() == []
 
 
 def test_a_run_is_a_pod_with_settings_by_reference(control: Control) -> None:
     run_id = control.launch("good")
     control.wait(run_id, "SUCCESS")
     [pod] = control.cluster.ran(run_id)
-    wait_for(lambda: pod.exit_code is not None, 30)
+    wait_for(lambda: pod.exit_code is not None, 120)
     assert (pod.exit_code, pod.reason) == (0, "Completed")
     [job] = [job for job in control.cluster.jobs() if job["metadata"]["name"] == pod.job]
     spec = job["spec"]["template"]["spec"]
@@ -65,7 +91,7 @@ def test_a_pod_that_is_killed_is_replaced_within_the_run(control: Control) -> No
     run_id = control.launch("held")
     reach(control, "held", run_id)
     control.cluster.kill(control.cluster.ran(run_id)[0].name)
-    wait_for(lambda: len(_looked(control, run_id)) == 2, 60, lambda: str(control.said(run_id)[-3:]))
+    wait_for(lambda: len(_looked(control, run_id)) == 2, 240, lambda: str(control.said(run_id)[-3:]))
     reach(control, "held", run_id, times=2)
     (home() / "held.go").touch()
     control.wait(run_id, "SUCCESS")
@@ -81,7 +107,7 @@ def test_a_run_that_is_terminated_ends_its_pod(control: Control) -> None:
     assert control.instance.run_launcher.terminate(run_id)
     control.wait(run_id, "CANCELED")
     [pod] = control.cluster.ran(run_id)
-    wait_for(lambda: pod.exit_code is not None, 60)
+    wait_for(lambda: pod.exit_code is not None, 120)
     assert pod.reason != "OOMKilled"
     assert pod.exit_code != 137, "the pod had to be killed"
     assert not [job for job in control.cluster.jobs() if job["metadata"]["name"] == pod.job]
@@ -174,7 +200,9 @@ def test_ops_in_pods_go_on_while_the_pod_of_their_run_is_replaced(control: Contr
     run_id = control.launch("stepped")
     reach(control, "stepped", run_id)
     control.cluster.kill(control.cluster.ran(run_id)[0].name)
-    wait_for(lambda: len([p for p in _looked(control, run_id) if not p.op]) == 2, 60, lambda: str(control.said(run_id)))
+    wait_for(
+        lambda: len([p for p in _looked(control, run_id) if not p.op]) == 2, 240, lambda: str(control.said(run_id))
+    )
     (home() / "stepped.go").touch()
     control.wait(run_id, "SUCCESS", 180)
     assert sorted(control.started(run_id)) == ["first", "second"]
@@ -193,7 +221,7 @@ def test_an_op_whose_pod_dies_is_done_again_in_another(control: Control) -> None
     control.wait(run_id, "SUCCESS", 180)
     assert len(control.started(run_id)) == 2
     killed, second = (pod for pod in control.cluster.ran(run_id) if pod.op)
-    wait_for(lambda: second.exit_code is not None, 30)
+    wait_for(lambda: second.exit_code is not None, 120)
     assert (killed.exit_code, second.exit_code) == (137, 0)
 
 

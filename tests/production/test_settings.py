@@ -98,11 +98,12 @@ def test_no_role_starts_with_a_wrong_setting(good, role):
     assert "Traceback" not in done.stderr
 
 
-def test_an_unknown_role_is_refused():
-    command = [sys.executable, "-m", "dagster_deploy.production.entrypoint", "server"]
+@pytest.mark.parametrize("role", ["server", "run", ""])
+def test_an_unknown_role_is_refused(role):
+    command = [sys.executable, "-m", "dagster_deploy.production.entrypoint", role]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "found 'server'; expected one of web, daemon, code-server, migrate" in done.stderr
+    assert f"found '{role}'; expected web, daemon, code-server, migrate" in done.stderr
 
 
 def test_postgres_is_asked_before_a_server_starts(postgres: Postgres):
