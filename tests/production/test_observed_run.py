@@ -305,6 +305,19 @@ def test_a_collector_that_is_away_costs_no_run(tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_a_collector_that_is_away_is_tried_once_a_minute(monkeypatch):
+    from opentelemetry.sdk.trace.export import SpanExportResult
+
+    from dagster_deploy.observability import tracing
+
+    exporter, now, tried = tracing.PatientExporter(), [100.0], []
+    monkeypatch.setattr(tracing.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(exporter._inner, "export", lambda _: tried.append(now[0]) or SpanExportResult.FAILURE)
+    for now[0] in (100.0, 101.0, 130.0, 161.0):
+        assert exporter.export([]) is SpanExportResult.FAILURE
+    assert tried == [100.0, 161.0]
+
+
 def test_the_daemon_writes_json_and_serves_its_process(tmp_path):
     port = free_port()
     env = environment(tmp_path, CQOX_LOG_FORMAT="json", CQOX_METRICS_PORT=str(port))
