@@ -6,7 +6,7 @@ import re
 import time
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from dagster_deploy.observability.catalogue import BY_NAME
 from dagster_deploy.observability.identity import trace_id
@@ -35,6 +35,7 @@ class RequestMetrics:
     """The metrics of source `requests`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each of these, which no query reads
         total, seconds, busy = (
             BY_NAME[f"cqox_http_{name}"] for name in ("requests_total", "request_seconds", "requests_in_progress")
         )

@@ -6,15 +6,18 @@ span of the run.
 """
 
 import logging
+import math
+import os
 import secrets
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Span, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, Span, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import NonRecordingSpan, SpanContext, StatusCode, TraceFlags, set_span_in_context
@@ -23,8 +26,9 @@ from dagster_deploy.observability.identity import is_traced, run_span_id, trace_
 
 _ENDS = {"PIPELINE_SUCCESS": "success", "PIPELINE_FAILURE": "failure", "PIPELINE_CANCELED": "canceled"}
 _STEP_ENDS = {"STEP_SUCCESS": "success", "STEP_FAILURE": "failure", "STEP_UP_FOR_RETRY": "up_for_retry"}
-#: What is left at the end of a run is sent for so long; a collector that is away must not hold a run back.
-FLUSH_MILLISECONDS = 5000
+#: A collector that is away holds the end of a run back for so long, once; `OTEL_EXPORTER_OTLP_TIMEOUT` says otherwise.
+_TIMEOUT_SECONDS = 3
+_PAUSE_SECONDS = 60.0
 
 
 class _Ids(IdGenerator):
@@ -40,6 +44,30 @@ class _Ids(IdGenerator):
     def generate_trace_id(self) -> int:
         """Return the trace that was told; spans with a parent do not ask."""
         return self.told[0] if self.told else secrets.randbits(128) or 1
+
+
+class PatientExporter(SpanExporter):
+    """Posts spans over OTLP/HTTP; after one that failed it drops what comes for a minute, and tries no longer."""
+
+    def __init__(self) -> None:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+        named = any(os.environ.get(f"OTEL_EXPORTER_OTLP_{kind}TIMEOUT") for kind in ("", "TRACES_"))
+        self._inner = OTLPSpanExporter(timeout=None if named else _TIMEOUT_SECONDS)
+        self._failed = -math.inf
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Post the spans, or drop them."""
+        if time.monotonic() - self._failed < _PAUSE_SECONDS:
+            return SpanExportResult.FAILURE
+        result = self._inner.export(spans)
+        if result is not SpanExportResult.SUCCESS:
+            self._failed = time.monotonic()
+        return result
+
+    def shutdown(self) -> None:
+        """Close the connections."""
+        self._inner.shutdown()  # type: ignore[no-untyped-call]
 
 
 @dataclass
@@ -67,14 +95,12 @@ class SpanHandler(logging.Handler):
 
     def __init__(self, ratio: float) -> None:
         super().__init__()
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-
         self._ratio = ratio
         self._ids = _Ids()
         self._provider = TracerProvider(
             sampler=ALWAYS_ON, resource=Resource.create(_service()), id_generator=self._ids, shutdown_on_exit=True
         )
-        self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self._provider.add_span_processor(BatchSpanProcessor(PatientExporter()))
         self._tracer = self._provider.get_tracer("cqox")
         self._runs: dict[str, _Run] = {}
         self._guard = threading.RLock()
@@ -152,7 +178,7 @@ class SpanHandler(logging.Handler):
             self._ids.told = None
         _end(span, _ENDS[event.event_type_value], _reason(event), now)
         self._runs.pop(run.run_id, None)
-        self._provider.force_flush(FLUSH_MILLISECONDS)
+        self._provider.force_flush()
 
 
 _NOBODY = SpanContext(0, 0, is_remote=False)
@@ -189,8 +215,6 @@ def _reason(event: Any) -> str | None:
 
 
 def _service() -> dict[str, str]:
-    import os
-
     return {} if os.environ.get("OTEL_SERVICE_NAME") else {"service.name": "cqox"}
 
 
