@@ -1,0 +1,1 @@
+"""Production: configuration of a cluster, and what it takes."""
