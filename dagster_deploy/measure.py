@@ -47,7 +47,7 @@ def write_study(home: Path, rows: int, seed: int) -> None:
 
 
 def run_events(job_name: str = "analyse_partition", key: str = KEY, instance: Any = None) -> Iterator[Any]:
-    """Run a job for a partition and yield its events as they happen; they are kept nowhere unless an instance is given."""
+    """Run a job for a partition and yield its events as they happen; without an instance they are kept nowhere."""
     import dagster as dg
     from dagster._core.definitions.job_base import InMemoryJob
     from dagster._core.execution.api import execute_run_iterator

@@ -1,7 +1,7 @@
 """What runs inside a measured process: one job of one partition, or one small probe; prints its figures as JSON.
 
-``python -m dagster_deploy.production.capacity.worker JOB PARTITION`` runs a job on the instance and the warehouse that the
-environment names; ``... domains`` loads the definitions; ``... inbox`` ticks the inbox sensor's scan.
+``python -m dagster_deploy.production.capacity.worker JOB PARTITION`` runs a job on the instance and the warehouse that
+the environment names; ``... domains`` loads the definitions; ``... inbox`` ticks the scan of the inbox sensor.
 """
 
 import json
