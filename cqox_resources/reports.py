@@ -42,7 +42,8 @@ class ReportStore:
         if target.protocol in ("", "file", "local"):
             return target.read_bytes() if target.is_file() else None
         try:
-            return bytes(target.fs.cat_file(target.path))
+            once = {"max_concurrency": 1} if target.protocol in ("s3", "s3a") else {}  # not the size first
+            return bytes(target.fs.cat_file(target.path, **once))
         except FileNotFoundError:
             return None
 

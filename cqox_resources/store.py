@@ -9,8 +9,10 @@ import io
 import json
 import os
 import tempfile
+import threading
 import time
 import uuid
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +23,7 @@ from upath import UPath
 
 MANIFEST = "manifest.json"
 _SMALL_BYTES = 1 << 20
+_KEPT_BYTES = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ class LazyFrames(Mapping[str, pd.DataFrame]):
         try:
             if _is_local(path):
                 return pd.read_parquet(str(path), columns=columns)
-            return pd.read_parquet(io.BytesIO(_read(path)), columns=columns)
+            return pd.read_parquet(io.BytesIO(_read_part(path)), columns=columns)
         except FileNotFoundError as error:
             raise DamagedResultError(
                 f"part '{name}' of {self._folder} is missing; materialize the asset again"
@@ -173,7 +176,7 @@ def load(folder: UPath, codecs: Mapping[str, Codec], found: Mapping[str, Any] | 
     if codec is None:
         raise DamagedResultError(f"{folder} holds a '{described['kind']}', which this version cannot read")
     try:
-        document = json.loads(_read(folder / described["document"]))
+        document = json.loads(_read_part(folder / described["document"]))
     except FileNotFoundError as error:
         raise DamagedResultError(f"the document of {folder} is missing; materialize the asset again") from error
     return codec.decode(document, LazyFrames(folder, described["frames"]))
@@ -199,7 +202,43 @@ def _files(manifest: Mapping[str, Any]) -> list[str]:
 
 def _read(path: UPath) -> bytes:
     """Return a file's content; of an object store it is asked for once, without looking first whether it is there."""
-    return path.read_bytes() if _is_local(path) else bytes(path.fs.cat_file(path.path))
+    if _is_local(path):
+        return path.read_bytes()
+    # s3fs asks for the size first, to read in pieces side by side; what is stored here is mostly small.
+    once = {"max_concurrency": 1} if path.protocol in ("s3", "s3a") else {}
+    return bytes(path.fs.cat_file(path.path, **once))
+
+
+class _Recent:
+    """Parts of an object store that this process read last: many steps of a run read the same, and none ever changes."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[str, bytes] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def read(self, part: UPath) -> bytes:
+        """Return a part's content; its name is the hash of it."""
+        key = str(part)
+        with self._lock:
+            if key in self._held:
+                self._held.move_to_end(key)
+                return self._held[key]
+        content = _read(part)
+        with self._lock:
+            if key not in self._held and len(content) < _SMALL_BYTES:
+                self._held[key] = content
+                self._bytes += len(content)
+            while self._bytes > _KEPT_BYTES:
+                self._bytes -= len(self._held.popitem(last=False)[1])
+        return content
+
+
+_RECENT = _Recent()
+
+
+def _read_part(part: UPath) -> bytes:
+    return _read(part) if _is_local(part) else _RECENT.read(part)
 
 
 def _put(folder: UPath, content: bytes, suffix: str) -> str:

@@ -1,7 +1,7 @@
 """DuckDB over a warehouse: the star as tables, and views over the Parquet files that current manifests name.
 
-A table is filled, and the views of a schema are made, when a statement first names them, so opening costs nothing and an
-object store is asked only for what is wanted. Files of an object store are read through its fsspec file system: no
+A table is filled, and the views of a schema are made, when a statement first names them, so opening costs nothing and
+an object store is asked only for what is wanted. Files of an object store are read through its fsspec file system: no
 extension of DuckDB is needed.
 """
 
@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cqox_assets.errors import StorageError
-from dagster_deploy.warehouse.stored import Stored, Warehouse, first_line, in_threads
 from dagster_deploy.warehouse.star import BY_NAME, TABLES, Table
+from dagster_deploy.warehouse.stored import Stored, Warehouse, first_line, in_threads
 
 _TYPES = {"text": "VARCHAR", "double precision": "DOUBLE", "bigint": "BIGINT", "boolean": "BOOLEAN", "date": "DATE",
           "timestamptz": "TIMESTAMP", "jsonb": "JSON"}  # fmt: skip

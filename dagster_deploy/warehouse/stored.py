@@ -67,7 +67,7 @@ class Warehouse:
     """
 
     def __init__(self, root: UPath, domain: str | None = None, period: str | None = None) -> None:
-        self.root, self._domain, self._period = root, domain, period or ""
+        self.root, self._domain, self.period = root, domain, period or ""
         self._results = Results(root)
         try:
             root.fs.invalidate_cache()
@@ -87,7 +87,7 @@ class Warehouse:
     def periods(self, domain: str) -> list[str]:
         """Return the periods of a domain that have a decision card."""
         found = _folders(self.root / CARD / domain, PERIOD.match)
-        return [name for name in found if name.startswith(self._period)]
+        return [name for name in found if name.startswith(self.period)]
 
     def card_hash(self, domain: str, period: str) -> str | None:
         """Return the hash of a partition's current card."""
@@ -124,7 +124,7 @@ class Warehouse:
         found = []
         for domain in self.domains_of_studies():
             for period in _folders(self.root / STUDY / domain, PERIOD.match):
-                if period.startswith(self._period):
+                if period.startswith(self.period):
                     study = store.facts(self.root / STUDY / domain / period) or {}
                     held = self.stored(stages, domain, period)
                     found += [item for item in held if item.fingerprint in (None, study.get("fingerprint"))]
@@ -158,7 +158,7 @@ class Warehouse:
             return []
         frame = self._results.load(HISTORY, domain, described)
         rows = history_rows(frame.to_dict("records"))
-        return [row for row in rows if row["period"].startswith(self._period)]
+        return [row for row in rows if row["period"].startswith(self.period)]
 
     def rows(self, table: str) -> list[Row]:
         """Return all rows of a table of the star."""

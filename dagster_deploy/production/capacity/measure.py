@@ -1,7 +1,7 @@
 """Measure what runs take of processor, memory, database and object store, on servers that are named.
 
-Every run is a process of its own with Dagster's storage in the named Postgres and all results in the named object store,
-as in production. The database is read before and after, so nothing else may use it meanwhile; it must load
+Every run is a process of its own with Dagster's storage in the named Postgres and all results in the named
+object store, as in production. The database is read before and after, so nothing else may use it meanwhile; it must load
 `pg_stat_statements` for the number of statements.
 """
 

@@ -1,0 +1,84 @@
+"""Measure what partitions cost, plan for many of them, and write docs/capacity.md from what was measured.
+
+``python -m dagster_deploy.production.capacity measure --postgres URL --warehouse s3://... --json F`` measures on servers
+that nothing else uses; ``plan --partitions-per-day N --rows R`` prints what a demand needs; ``page`` writes the page.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[3]
+FIGURES = ROOT / "docs" / "capacity.json"
+PAGE = ROOT / "docs" / "capacity.md"
+BAD_SETTING = 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    whole = argparse.ArgumentParser(prog="python -m dagster_deploy.production.capacity", description=__doc__,
+                                    formatter_class=argparse.RawTextHelpFormatter)  # fmt: skip
+    commands = whole.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    measure = commands.add_parser("measure", help="run partitions and write what they took")
+    measure.add_argument("--postgres", required=True, help="an empty database that nothing else uses")
+    measure.add_argument("--warehouse", required=True, help="a folder of an object store, such as s3://bucket/capacity")
+    measure.add_argument("--json", type=Path, required=True, help="file of the figures")
+    measure.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    measure.add_argument("--runs", type=int, default=2, help="runs per size")
+    measure.add_argument("--idle-seconds", type=int, default=60)
+    measure.add_argument("--domains", type=int, nargs="+", default=[10, 100, 1_000])
+    measure.add_argument("--files", type=int, nargs="+", default=[100, 1_000, 10_000])
+    plan = commands.add_parser("plan", help="print what a demand needs")
+    plan.add_argument("--partitions-per-day", type=float, required=True)
+    plan.add_argument("--rows", type=float, required=True, help="rows of a partition")
+    page = commands.add_parser("page", help="write docs/capacity.md")
+    page.add_argument("--out", type=Path, default=PAGE)
+    for command in (plan, page):
+        command.add_argument("--figures", type=Path, default=FIGURES, help="file that `measure` wrote")
+    return whole
+
+
+def run_measure(options: argparse.Namespace, environment: Mapping[str, str]) -> None:
+    """Measure; what is known is written after every step, so that a run that is stopped leaves it."""
+    from dagster_deploy.production.capacity import measure
+
+    servers = measure.Servers(options.postgres, options.warehouse, environment)
+    measure.prepare(servers)
+    found: dict[str, Any] = {"machine": measure.machine(servers), "runs": []}
+
+    def _keep(**more: Any) -> None:
+        found.update(more)
+        options.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+
+    for rows in options.rows:
+        _keep(runs=found["runs"] + measure.measure_runs(servers, rows, options.runs))
+    _keep(domains=measure.measure_domains(servers, tuple(options.domains)))
+    _keep(inbox=measure.measure_inbox(servers, tuple(options.files)))
+    _keep(idle=measure.measure_idle(servers, options.idle_seconds))
+
+
+def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
+    """Run a command; return 2 where a setting is no good."""
+    options = parser().parse_args(arguments)
+    if options.command == "measure":
+        run_measure(options, environment or {})
+        return 0
+    from dagster_deploy.production.capacity.page import render, sentence
+    from dagster_deploy.production.capacity.plan import Demand, Measured, plan
+
+    if not options.figures.is_file():
+        print(f"--figures is '{options.figures}', and there is no such file; `measure` writes it", file=sys.stderr)
+        return BAD_SETTING
+    figures = json.loads(options.figures.read_text("utf-8"))
+    if options.command == "page":
+        options.out.write_text(render(figures), "utf-8")
+    else:
+        print(sentence(plan(Measured.of(figures), Demand(options.partitions_per_day, options.rows))))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
