@@ -210,7 +210,7 @@ def _read(path: UPath) -> bytes:
 
 
 class _Recent:
-    """Parts of an object store that this process read last: many steps of a run read the same, and none ever changes."""
+    """Parts of an object store that this process read last: many steps read the same, and none ever changes."""
 
     def __init__(self) -> None:
         self._held: OrderedDict[str, bytes] = OrderedDict()

@@ -8,17 +8,21 @@ columns as markdown. The warehouse is the one of CQOX_WAREHOUSE, or of CQOX_HOME
 import argparse
 import csv
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cqox_assets.errors import CqoxError
-from cqox_assets.partitions import KEY, PERIOD
 from cqox_resources.settings import Settings
 from dagster_deploy.warehouse.star import TABLES
-from dagster_deploy.warehouse.stored import Warehouse, first_line
+
+# Partitions are listed when their module is imported, from settings that have to be looked at first.
+if TYPE_CHECKING:
+    from dagster_deploy.warehouse.stored import Warehouse
 
 BAD_SETTING = 2
+_DOMAIN, _PERIOD = re.compile(r"[a-z0-9_-]+"), re.compile(r"\d{4}(-(0[1-9]|1[0-2])?)?")
 _PROMPT, _MORE = "cqox> ", "   -> "
 _HELP = "A statement ends with ';'. `tables` lists what there is, `refresh` forgets what was read, `exit` leaves."
 
@@ -36,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         if name != "describe":
             command.add_argument("--domain", type=_domain, help="only this domain")
         if name in ("shell", "sql", "tables"):
-            command.add_argument("--period", help="only periods that begin so, such as 2025 or 2025-03")
+            command.add_argument("--period", type=_months, help="only periods that begin so, such as 2025 or 2025-03")
         if name == "sql":
             command.add_argument("statement", help="SQL; - reads it from standard input")
             command.add_argument("--format", choices=("table", "csv", "json"), default="table")
@@ -53,12 +57,33 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _domain(text: str) -> str:
-    if not KEY.match(text):
+    if not _DOMAIN.fullmatch(text):
         raise argparse.ArgumentTypeError(f"'{text}' is no domain; it must read like 'healthcare'")
     return text
 
 
-def opened(domain: str | None, period: str | None) -> Warehouse:
+def _months(text: str) -> str:
+    if not _PERIOD.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"'{text}' is no period; it must read like 2025 or 2025-03")
+    return text
+
+
+def settings_now() -> Settings:
+    """Return the settings.
+
+    Raises
+    ------
+    CqoxError
+        If a URL in them cannot be followed.
+    """
+    try:
+        return Settings.from_env()
+    except (ValueError, ImportError) as error:  # fsspec knows no such protocol, or its package is missing
+        raise CqoxError(f"CQOX_WAREHOUSE or CQOX_REPORTS cannot be followed: {str(error).splitlines()[0]}; "
+                        "expected a folder or an fsspec URL such as s3://bucket/warehouse") from error  # fmt: skip
+
+
+def opened(domain: str | None, period: str | None) -> "Warehouse":
     """Return the warehouse of the settings.
 
     Raises
@@ -66,20 +91,22 @@ def opened(domain: str | None, period: str | None) -> Warehouse:
     CqoxError
         If it is not there, or its URL cannot be followed.
     """
-    try:
-        settings = Settings.from_env()
-    except (ValueError, ImportError) as error:  # fsspec knows no such protocol, or its package is missing
-        raise CqoxError(f"CQOX_WAREHOUSE or CQOX_REPORTS cannot be followed: {first_line(error)}; "
-                        "expected a folder or an fsspec URL such as s3://bucket/warehouse") from error  # fmt: skip
+    settings = settings_now()
+    from dagster_deploy.warehouse.stored import Warehouse
+
     return Warehouse(settings.warehouse, domain, period)
+
+
+def _opened_by(options: argparse.Namespace) -> "Warehouse":
+    return opened(options.domain, options.period)
 
 
 def run_sql(options: argparse.Namespace) -> None:
     """Run statements and print their rows."""
+    text, warehouse = sys.stdin.read() if options.statement == "-" else options.statement, _opened_by(options)
     from dagster_deploy.warehouse.duck import Tables
 
-    text = sys.stdin.read() if options.statement == "-" else options.statement
-    with Tables(opened(options.domain, options.period)) as tables:
+    with Tables(warehouse) as tables:
         for relation in tables.run(text):
             if relation is not None:
                 _print(relation, options.format)
@@ -90,7 +117,12 @@ def _print(relation: Any, form: str) -> None:
         print(relation)
         return
     if form == "json":
-        rows = [dict(zip(relation.columns, row, strict=True)) for row in relation.fetchall()]
+        read = [json.loads if str(kind) == "JSON" else None for kind in relation.types]
+        rows = [
+            {name: value if value is None or parse is None else parse(value)
+             for name, value, parse in zip(relation.columns, row, read, strict=True)}
+            for row in relation.fetchall()
+        ]  # fmt: skip
         print(json.dumps(rows, ensure_ascii=False, indent=1, default=str))
         return
     writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -100,18 +132,19 @@ def _print(relation: Any, form: str) -> None:
 
 def run_shell(options: argparse.Namespace) -> None:
     """Read statements and print what they find until the input ends."""
+    warehouse = _opened_by(options)
     from dagster_deploy.warehouse.duck import Tables
 
     if sys.stdin.isatty():
         import readline  # noqa: F401  (arrow keys and history)
 
         print(_HELP)
-    tables = Tables(opened(options.domain, options.period))
+    tables = Tables(warehouse)
     for text in _statements():
         word = text.strip().rstrip(";").lower()
         try:
             if word == "refresh":
-                tables = Tables(opened(options.domain, options.period))
+                tables = Tables(_opened_by(options))
             elif word == "tables":
                 _list(tables)
             else:
@@ -149,18 +182,20 @@ def _list(tables: Any) -> None:
 
 def run_tables(options: argparse.Namespace) -> None:
     """List tables and views."""
+    warehouse = _opened_by(options)
     from dagster_deploy.warehouse.duck import Tables
 
-    with Tables(opened(options.domain, options.period)) as tables:
+    with Tables(warehouse) as tables:
         _list(tables)
 
 
 def run_publish(options: argparse.Namespace) -> None:
     """Publish every domain, or one."""
+    wanted = options.postgres or settings_now().bi_postgres_url
+    warehouse = opened(options.domain, None)
     from dagster_deploy.warehouse.postgres import Publisher, checked_url
 
-    url = checked_url(options.postgres or Settings.from_env().bi_postgres_url)
-    warehouse = opened(options.domain, None)
+    url = checked_url(wanted)
     with Publisher(url, options.timescale) as publisher:
         for sentence in publisher.migrated:
             print(sentence)
@@ -184,10 +219,6 @@ def describe() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return 2 where a setting or a statement is no good."""
     options = parser().parse_args(arguments)
-    period = getattr(options, "period", None)
-    if period and not (PERIOD.match(period) or period.isdigit()):
-        print(f"--period is '{period}'; it must read like 2025 or 2025-03", file=sys.stderr)
-        return BAD_SETTING
     commands = {"shell": run_shell, "sql": run_sql, "tables": run_tables, "publish": run_publish,
                 "describe": lambda _: print(describe())}  # fmt: skip
     try:

@@ -8,6 +8,7 @@ extension of DuckDB is needed.
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from cqox_assets.errors import StorageError
@@ -18,21 +19,41 @@ _TYPES = {"text": "VARCHAR", "double precision": "DOUBLE", "bigint": "BIGINT", "
           "timestamptz": "TIMESTAMP", "jsonb": "JSON"}  # fmt: skip
 # Columns that say where a row of a stored table comes from; no column of a user's data begins with `cqox_`.
 PLACE = ("cqox_domain", "cqox_period", "cqox_asset", "cqox_frame")
-# Schema -> the stages below it, what they hold, and the name of the view of a frame.
-SCHEMAS: Mapping[str, tuple[tuple[str, ...], str, Callable[[Stored, str], str | None]]] = {
-    "raw": (("ingestion",), "Delivered rows, a view per domain", lambda item, name: item.domain if name == "rows" else None),
-    "study": (("gates",), "Rows of the analysed study, a view per domain",
-              lambda item, name: item.domain if item.asset == "gated_study" and name == "rows" else None),
-    "gates": (("gates",), "Tables of the data diagnostics",
-              lambda item, name: name if item.asset == "data_diagnostics" else None),
-    "nuisance": (("nuisance",), "Cross-fitted predictions by arm", lambda item, name: "predictions"),
-    "estimates": (("estimates",), "Tables of the estimators, such as balance and unit_effects: cqox_asset names the estimator",
-                  lambda item, name: name),
-    "sensitivity": (("sensitivity",), "Tables of the answers, a view per question: cqox_frame names the estimator",
-                    lambda item, name: item.asset),
-    "synthesis": (("synthesis",), "Tables of the summaries", lambda item, name: name),
-    "figures": (("figures",), "What each figure drew", lambda item, name: item.asset),
-}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Views over one stage's frames; `view_of` names the view of a result's frame, None where it is not shown."""
+
+    stage: str
+    comment: str
+    view_of: Callable[[Stored, str], str | None]
+
+
+SCHEMAS: Mapping[str, Schema] = {
+    "raw": Schema(
+        "ingestion", "Delivered rows, a view per domain", lambda item, name: _rows_of(item, name, "raw_table")
+    ),
+    "study": Schema(
+        "gates", "Rows of the analysed study, a view per domain", lambda item, name: _rows_of(item, name, "gated_study")
+    ),
+    "gates": Schema(
+        "gates", "Tables of the data diagnostics", lambda item, name: name if item.asset == "data_diagnostics" else None
+    ),
+    "nuisance": Schema("nuisance", "Cross-fitted predictions by arm", lambda item, name: "predictions"),
+    "estimates": Schema(
+        "estimates", "Tables of the estimators: cqox_asset names the estimator", lambda item, name: name
+    ),
+    "sensitivity": Schema(
+        "sensitivity", "Tables of the answers: cqox_frame names the estimator", lambda item, name: item.asset
+    ),
+    "synthesis": Schema("synthesis", "Tables of the summaries", lambda item, name: name),
+    "figures": Schema("figures", "What each figure drew", lambda item, name: item.asset),
+}
+
+
+def _rows_of(item: Stored, name: str, asset: str) -> str | None:
+    return item.domain if item.asset == asset and name == "rows" else None
 
 
 class Tables:
@@ -95,7 +116,7 @@ class Tables:
         found = self.connection.execute(
             "SELECT schema_name, view_name FROM duckdb_views() WHERE NOT internal ORDER BY ALL"
         ).fetchall()
-        return [*said.items(), *((f'{schema}."{name}"', SCHEMAS[schema][1]) for schema, name in found)]
+        return [*said.items(), *((f'{schema}."{name}"', SCHEMAS[schema].comment) for schema, name in found)]
 
     def _provide(self, names: Iterable[str]) -> None:
         """Make the tables and schemas that are named and were not made yet."""
@@ -132,11 +153,11 @@ class Tables:
 
     def _make_views(self, schema: str) -> None:
         """Make the views of a schema: one over all files of a name, with the place of every row."""
-        stages, comment, view_of = SCHEMAS[schema]
+        made = SCHEMAS[schema]
         files: dict[str, list[tuple[str, ...]]] = defaultdict(list)
-        for item in self._warehouse.of_current_study(stages):
+        for item in self._warehouse.of_current_study([made.stage]):
             for name, file in item.frames():
-                view = view_of(item, name)
+                view = made.view_of(item, name)
                 if view is not None:
                     files[view].append((file, item.domain, item.period, item.asset, name))
         flat = [file for group in files.values() for file, *_ in group]
@@ -145,7 +166,7 @@ class Tables:
             rows = [row for row in group if filled[row[0]]]
             if rows:
                 self.connection.execute(_view(schema, view, rows))
-                self.connection.execute(f'COMMENT ON VIEW {schema}."{view}" IS {quoted(comment)}')
+                self.connection.execute(f'COMMENT ON VIEW {schema}."{view}" IS {quoted(made.comment)}')
 
     def _has_columns(self, file: str) -> bool:
         """Whether a stored table has any; one without columns cannot be read by DuckDB."""

@@ -1,7 +1,8 @@
 """Measure what partitions cost, plan for many of them, and write docs/capacity.md from what was measured.
 
-``python -m dagster_deploy.production.capacity measure --postgres URL --warehouse s3://... --json F`` measures on servers
-that nothing else uses; ``plan --partitions-per-day N --rows R`` prints what a demand needs; ``page`` writes the page.
+``python -m dagster_deploy.production.capacity measure --postgres URL --warehouse s3://... --json F`` measures on
+servers that nothing else uses; ``plan --partitions-per-day N --rows R`` prints what a demand needs; ``page`` writes
+the page.
 """
 
 import argparse

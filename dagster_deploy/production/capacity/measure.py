@@ -1,8 +1,8 @@
 """Measure what runs take of processor, memory, database and object store, on servers that are named.
 
 Every run is a process of its own with Dagster's storage in the named Postgres and all results in the named
-object store, as in production. The database is read before and after, so nothing else may use it meanwhile; it must load
-`pg_stat_statements` for the number of statements.
+object store, as in production. The database is read before and after, so nothing else may use it meanwhile; it must
+load `pg_stat_statements` for the number of statements.
 """
 
 import json
@@ -201,15 +201,18 @@ def measure_domains(servers: Servers, counts: tuple[int, ...]) -> list[dict[str,
 
 
 def measure_inbox(servers: Servers, counts: tuple[int, ...]) -> list[dict[str, Any]]:
-    """Return CPU seconds of a tick of the inbox sensor with this many partitions delivered."""
+    """Return CPU seconds of a tick of the inbox sensor with this many partitions delivered, a file in each."""
     found = []
     for count in counts:
         with Home(servers) as home:
+            (home.path / "domains").mkdir()
             for number in range(count):
-                place = home.path / "inbox" / "healthcare" / f"{2015 + number % 120 // 12}-{number % 12 + 1:02d}"
-                place.mkdir(parents=True, exist_ok=True)
-                (place / f"part-{number}.csv").write_text("outcome,treatment\n1,0\n", "utf-8")
-            found.append({"files": count, **home.work("inbox")})
+                domain = f"unit_{number // 12:05d}"
+                (home.path / "domains" / f"{domain}.yaml").write_text("extends: healthcare\ntitle: Unit\n", "utf-8")
+                place = home.path / "inbox" / domain / f"2025-{number % 12 + 1:02d}"
+                place.mkdir(parents=True)
+                (place / "rows.csv").write_text("outcome,treatment\n1,0\n", "utf-8")
+            found.append({"partitions": count, **home.work("inbox")})
     return found
 
 
