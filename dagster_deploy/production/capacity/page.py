@@ -32,8 +32,8 @@ _ARITHMETIC = """\
 - Between measured sizes the logarithm of each figure is interpolated over the logarithm of the rows; beyond the largest
   the last slope goes on (an extrapolation), below the smallest the smallest counts.
 - Seconds of a partition = CPU of its analysis + CPU of its roll-up + {domain_s:.4f} s per domain (the roll-up reads
-  every domain's history for `domain_network`) + 2 starts of a pod. One process does one thing at a time, so this is what
-  a pod is busy for; partitions per pod and hour = 3600 / that.
+  every domain's history for `domain_network`) + 2 starts of a pod. One process does one thing at a time, so this is
+  what a pod is busy for; partitions per pod and hour = 3600 / that.
 - Pods = partitions a day x seconds / 86,400; at the peak times {peak:g}.
 - Transactions a second = (analysis + roll-up) x partitions a day / 86,400 x peak + {idle:.1f} of an idle daemon.
 - Cost of an analysis = pod hours x (vCPU + memory) + requests + what it adds to the database for the retention + what
@@ -46,10 +46,10 @@ Prices and limits are parameters, not facts (`Assumptions` in `dagster_deploy/pr
 """
 _CAVEATS = """\
 Not measured: a real cluster (pod start, image pull, nodes); a real object store's latency (a run makes its requests one
-after the other, so each millisecond more is paid in wall time as often as there are requests, not in CPU); the web server
-under load; launches per minute of the daemon; and `analyse_with_kubernetes`: each of its ops is a pod that loads the
-definitions again, so add {steps:.0f} x (pod start + {load:.1f} CPU s) to a partition. It is for studies that one pod does
-not hold, not for many small ones.
+after the other, so each millisecond more is paid in wall time as often as there are requests, not in CPU); the web
+server under load; launches per minute of the daemon; and `analyse_with_kubernetes`: each of its ops is a pod that loads
+the definitions again, so add {steps:.0f} x (pod start + {load:.1f} CPU s) to a partition. It is for studies that one pod
+does not hold, not for many small ones.
 """
 
 
@@ -92,7 +92,7 @@ def render(figures: Mapping[str, Any]) -> str:
         _assumptions(assumed),
         "\n## Partitions against pods, and cost\n\n" + _plans(plans),
         "\nOf the cost of one analysis:\n\n" + _costs(plans),
-        "\n## What breaks first\n\nUse over what there is, at each demand; above 1 it has broken. The nearest first.\n\n",
+        "\n## What breaks first\n\nUse over what there is; above 1 it has broken. The nearest first.\n\n",
         *(_limits(found) for found in plans),
         "\n" + _CAVEATS.format(steps=analyses[0]["steps"], load=analyses[0]["stages"]["definitions"]),
     ]
@@ -160,8 +160,9 @@ def _assumptions(assumed: Assumptions) -> str:
 
 def _plans(plans: Sequence[Plan]) -> str:
     return table(
-        ("partitions a day", "rows each", "rows a month", "domains", "partitions per pod and hour", "pods", "at the peak",
-         "transactions a second", "Postgres GB kept", "object requests a day", "object GB a month", "cost of an analysis"),
+        ("partitions a day", "rows each", "rows a month", "domains", "partitions per pod and hour", "pods",
+         "at the peak", "transactions a second", "Postgres GB kept", "object requests a day", "object GB a month",
+         "cost of an analysis"),
         ([short(found.demand.partitions_per_day), short(found.demand.rows), short(found.rows_per_month),
           short(found.demand.domain_count), *map(short, (
               found.partitions_per_pod_hour, found.pods, found.pods_at_peak, found.transactions_per_second,
@@ -174,7 +175,7 @@ def _costs(plans: Sequence[Plan]) -> str:
     names = list(plans[0].cost)
     return table(
         ("partitions a day", "rows each", *names),
-        ([short(found.demand.partitions_per_day), short(found.demand.rows), *(short(found.cost[name]) for name in names)]
+        ([*map(short, (found.demand.partitions_per_day, found.demand.rows, *map(found.cost.__getitem__, names)))]
          for found in plans),
     )  # fmt: skip
 
@@ -194,7 +195,7 @@ def sentence(found: Plan) -> str:
     first = found.limits[0]
     return (
         f"{short(found.demand.partitions_per_day)} partitions a day of {short(found.demand.rows)} rows "
-        f"({short(found.rows_per_month)} rows a month): {short(found.pods)} pods on average, {short(found.pods_at_peak)} "
+        f"({short(found.rows_per_month)} rows a month): {short(found.pods)} pods, {short(found.pods_at_peak)} "
         f"at the peak, {short(found.transactions_per_second)} transactions a second, {short(found.cost_per_analysis)} "
         f"per analysis. Nearest limit: {first.name}, {short(first.used)} of {short(first.available)} {first.unit}; "
         f"remedy: {first.remedy}."
