@@ -81,6 +81,8 @@ def test_a_plan_is_printed_and_missing_figures_are_named(tmp_path, capsys):
     demand = ["--partitions-per-day", "10000", "--rows", "3334"]
     assert main(["plan", *demand]) == 0
     assert "1,000,000,000 rows a month" in capsys.readouterr().out
+    assert main(["plan", *demand, "--assume", "vcpu_hour=dear"]) == 2
+    assert "--assume is 'vcpu_hour=dear'; expected NAME=NUMBER" in capsys.readouterr().err
     assert main(["plan", *demand, "--figures", str(tmp_path / "none.json")]) == 2
     assert "there is no such file" in capsys.readouterr().err
     assert short(1234.5) == "1,230"

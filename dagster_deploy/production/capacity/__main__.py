@@ -10,7 +10,12 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from cqox_assets.errors import CqoxError
+
+if TYPE_CHECKING:
+    from dagster_deploy.production.capacity.plan import Assumptions
 
 ROOT = Path(__file__).resolve().parents[3]
 FIGURES = ROOT / "docs" / "capacity.json"
@@ -35,6 +40,9 @@ def parser() -> argparse.ArgumentParser:
     plan = commands.add_parser("plan", help="print what a demand needs")
     plan.add_argument("--partitions-per-day", type=float, required=True)
     plan.add_argument("--rows", type=float, required=True, help="rows of a partition")
+    plan.add_argument("--peak", type=float, default=3.0, help="busiest hour over the average one")
+    plan.add_argument("--domains", type=float, help="as many as partitions a day when not given")
+    plan.add_argument("--assume", action="append", default=[], metavar="NAME=VALUE", help="a price or limit of yours")
     page = commands.add_parser("page", help="write docs/capacity.md")
     page.add_argument("--out", type=Path, default=PAGE)
     for command in (plan, page):
@@ -61,6 +69,28 @@ def run_measure(options: argparse.Namespace, environment: Mapping[str, str]) -> 
     _keep(idle=measure.measure_idle(servers, options.idle_seconds))
 
 
+def assumed(pairs: Sequence[str]) -> "Assumptions":
+    """Return the assumptions with some replaced.
+
+    Raises
+    ------
+    CqoxError
+        If one is unknown or no number.
+    """
+    from dagster_deploy.production.capacity.plan import Assumptions
+
+    known, given = vars(Assumptions()), {}
+    for pair in pairs:
+        name, _, value = pair.partition("=")
+        try:
+            if name not in known:
+                raise ValueError(name)
+            given[name] = float(value)
+        except ValueError as error:
+            raise CqoxError(f"--assume is '{pair}'; expected NAME=NUMBER with one of {', '.join(known)}") from error
+    return Assumptions(**given)
+
+
 def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] | None = None) -> int:
     """Run a command; return 2 where a setting is no good."""
     options = parser().parse_args(arguments)
@@ -77,7 +107,12 @@ def main(arguments: Sequence[str] | None = None, environment: Mapping[str, str] 
     if options.command == "page":
         options.out.write_text(render(figures), "utf-8")
     else:
-        print(sentence(plan(Measured.of(figures), Demand(options.partitions_per_day, options.rows))))
+        demand = Demand(options.partitions_per_day, options.rows, options.peak, options.domains)
+        try:
+            print(sentence(plan(Measured.of(figures), demand, assumed(options.assume))))
+        except CqoxError as error:
+            print(error.message, file=sys.stderr)
+            return BAD_SETTING
     return 0
 
 

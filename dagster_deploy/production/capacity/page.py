@@ -48,8 +48,8 @@ _CAVEATS = """\
 Not measured: a real cluster (pod start, image pull, nodes); a real object store's latency (a run makes its requests one
 after the other, so each millisecond more is paid in wall time as often as there are requests, not in CPU); the web
 server under load; launches per minute of the daemon; and `analyse_with_kubernetes`: each of its ops is a pod that loads
-the definitions again, so add {steps:.0f} x (pod start + {load:.1f} CPU s) to a partition. It is for studies that one pod
-does not hold, not for many small ones.
+the definitions again, so add {steps:.0f} x (pod start + {load:.1f} CPU s) to a partition. It is for studies that one
+pod does not hold, not for many small ones.
 """
 
 
