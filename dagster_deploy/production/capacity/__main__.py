@@ -31,12 +31,12 @@ def parser() -> argparse.ArgumentParser:
     measure = commands.add_parser("measure", help="run partitions and write what they took")
     measure.add_argument("--postgres", required=True, help="an empty database that nothing else uses")
     measure.add_argument("--warehouse", required=True, help="a folder of an object store, such as s3://bucket/capacity")
-    measure.add_argument("--json", type=Path, required=True, help="file of the figures")
-    measure.add_argument("--rows", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    measure.add_argument("--json", type=Path, required=True, help="file of the figures; one that is there is added to")
+    measure.add_argument("--rows", type=int, nargs="*", default=[1_000, 10_000, 100_000])
     measure.add_argument("--runs", type=int, default=2, help="runs per size")
-    measure.add_argument("--idle-seconds", type=int, default=60)
-    measure.add_argument("--domains", type=int, nargs="+", default=[10, 100, 1_000])
-    measure.add_argument("--files", type=int, nargs="+", default=[100, 1_000, 10_000])
+    measure.add_argument("--idle-seconds", type=int, default=60, help="0 leaves the daemon out")
+    measure.add_argument("--domains", type=int, nargs="*", default=[10, 100, 1_000])
+    measure.add_argument("--inbox", type=int, nargs="*", default=[100, 1_000, 10_000])
     plan = commands.add_parser("plan", help="print what a demand needs")
     plan.add_argument("--partitions-per-day", type=float, required=True)
     plan.add_argument("--rows", type=float, required=True, help="rows of a partition")
@@ -56,17 +56,27 @@ def run_measure(options: argparse.Namespace, environment: Mapping[str, str]) -> 
 
     servers = measure.Servers(options.postgres, options.warehouse, environment)
     measure.prepare(servers)
-    found: dict[str, Any] = {"machine": measure.machine(servers), "runs": []}
+    found: dict[str, Any] = {"runs": []}
+    if options.json.is_file():
+        found.update(json.loads(options.json.read_text("utf-8")))
+    found["machine"] = measure.machine(servers)
 
     def _keep(**more: Any) -> None:
         found.update(more)
         options.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
 
     for rows in options.rows:
-        _keep(runs=found["runs"] + measure.measure_runs(servers, rows, options.runs))
-    _keep(domains=measure.measure_domains(servers, tuple(options.domains)))
-    _keep(inbox=measure.measure_inbox(servers, tuple(options.files)))
-    _keep(idle=measure.measure_idle(servers, options.idle_seconds))
+        for run in range(1, options.runs + 1):
+            others = [row for row in found["runs"] if (row["rows"], row["run"]) != (rows, run)]
+            _keep(
+                runs=sorted(others + measure.measure_run(servers, rows, run), key=lambda row: (row["rows"], row["run"]))
+            )
+    if options.domains:
+        _keep(domains=measure.measure_domains(servers, tuple(options.domains)))
+    if options.inbox:
+        _keep(inbox=measure.measure_inbox(servers, tuple(options.inbox)))
+    if options.idle_seconds:
+        _keep(idle=measure.measure_idle(servers, options.idle_seconds))
 
 
 def assumed(pairs: Sequence[str]) -> "Assumptions":

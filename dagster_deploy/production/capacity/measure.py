@@ -149,16 +149,15 @@ def prepare(servers: Servers) -> None:
         subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=home.environment, check=True, capture_output=True)
 
 
-def measure_runs(servers: Servers, rows: int, runs: int) -> list[dict[str, Any]]:
-    """Return an analysis and its roll-up, as often as asked; each in a home and a warehouse of its own."""
+def measure_run(servers: Servers, rows: int, run: int) -> list[dict[str, Any]]:
+    """Return an analysis and its roll-up, in a home and a warehouse of their own; `run` is also the study's seed."""
     found = []
-    for run in range(1, runs + 1):
-        with Home(servers) as home:
-            write_study(home.path, rows, seed=run)
-            for job, key in (("analyse_partition", KEY), ("roll_up", KEY.partition("|")[0])):
-                found.append({"rows": rows, "run": run, **measured(servers, home, job, key)})
-                if found[-1]["failed"]:
-                    raise RuntimeError(f"{job} at {rows} rows failed in {', '.join(found[-1]['failed'])}")
+    with Home(servers) as home:
+        write_study(home.path, rows, seed=run)
+        for job, key in (("analyse_partition", KEY), ("roll_up", KEY.partition("|")[0])):
+            found.append({"rows": rows, "run": run, **measured(servers, home, job, key)})
+            if found[-1]["failed"]:
+                raise RuntimeError(f"{job} at {rows} rows failed in {', '.join(found[-1]['failed'])}")
     return found
 
 
