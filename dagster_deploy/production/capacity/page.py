@@ -1,5 +1,6 @@
 """docs/capacity.md from its figures: nothing on the page is typed by hand."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -23,8 +24,8 @@ with `python -m dagster_deploy.production.capacity measure`.
 {machine}. Each run is a process of its own, with Dagster's storage in Postgres and every result and report in an object
 store; the study is simulated (`confounded_smooth`). Postgres, an emulated object store and other work shared the two
 cores, so **wall time is inflated and is not used**: the arithmetic rests on CPU seconds, memory, rows, bytes and
-requests. CPU seconds of a busy machine are somewhat larger than those of an idle one. There are {runs} runs per size,
-too few for a spread.
+requests. CPU seconds of a busy machine are somewhat larger than those of an idle one. Few runs were made, too few
+for a spread: {runs}.
 """
 _ARITHMETIC = """\
 ## Arithmetic
@@ -73,7 +74,8 @@ def render(figures: Mapping[str, Any]) -> str:
     measured, assumed = Measured.of(figures), Assumptions()
     plans = [plan(measured, demand, assumed) for demand in DEMANDS]
     held = figures["machine"]
-    runs = max(row["run"] for row in figures["runs"])
+    counts = Counter(row["rows"] for row in figures["runs"] if row["job"] == "analyse_partition")
+    runs = ", ".join(f"{count} of {short(rows)} rows" for rows, count in sorted(counts.items()))
     machine = (
         f"{held['date']}, {held['cores']} shared cores ({held['architecture']}), Python {held['python']}, Dagster "
         f"{held['dagster']}, Postgres {held['postgres']}"

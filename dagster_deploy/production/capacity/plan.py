@@ -138,6 +138,7 @@ class Measured:
     per_domain_reads: float = 0.0
     idle_transactions: float = 0.0
     tick_s_per_partition: float = 0.0
+    cursor_bytes_per_partition: float = 0.0
 
     @classmethod
     def of(cls, figures: Mapping[str, Any]) -> "Measured":
@@ -158,6 +159,7 @@ class Measured:
             per_domain_reads=(many["roll_up_requests"] - few["roll_up_requests"]) / more,
             idle_transactions=figures["idle"]["transactions"] / figures["idle"]["seconds"],
             tick_s_per_partition=inbox["steady_s"] / inbox["partitions"],
+            cursor_bytes_per_partition=inbox["cursor_bytes"] / inbox["partitions"],
         )
 
     def analysis(self, rows: float) -> Run:
@@ -282,6 +284,10 @@ def limits_of(found: Plan, measured: Measured, given: Assumptions, roll_s: float
         Limit("tick of the inbox sensor", measured.tick_s_per_partition * demand.domain_count,
               given.sensor_timeout_seconds, "CPU s, with a delivered folder per domain",
               "move analysed folders out of the inbox; one code location per group of domains"),
+        Limit("cursor of the inbox sensor",
+              measured.cursor_bytes_per_partition * demand.domain_count * _DAY / given.tick_seconds / _GB,
+              given.database_gb, "GB of ticks kept for a day, before compression",
+              "move analysed folders out of the inbox; a longer interval of inbox_sensor"),
         Limit("transactions of the database", found.transactions_per_second, given.database_transactions, "a second",
               "more cores and a pooler (PgBouncer); one Dagster deployment per group of domains"),
         Limit("disk of the database", found.database_gb_kept, given.database_gb, "GB",
