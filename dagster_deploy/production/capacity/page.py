@@ -21,8 +21,10 @@ with `python -m dagster_deploy.production.capacity measure`.
 
 ## How it was measured
 
-{machine}. Each run is a process of its own, with Dagster's storage in Postgres and every result and report in an object
-store; the study is simulated (`confounded_smooth`). Postgres, an emulated object store and other work shared the two
+{machine}.
+
+Each run is a process of its own, with Dagster's storage in Postgres and every result and report in an object store; the
+study is simulated (`confounded_smooth`). Postgres, an emulated object store and other work shared the two
 cores, so **wall time is inflated and is not used**: the arithmetic rests on CPU seconds, memory, rows, bytes and
 requests. CPU seconds of a busy machine are somewhat larger than those of an idle one. Few runs were made, too few
 for a spread: {runs}.
@@ -143,12 +145,12 @@ def _tables(analyses: Sequence[Mapping[str, Any]]) -> str:
 def _growth(figures: Mapping[str, Any]) -> str:
     domains = table(
         ("domains", "CPU s to load the definitions", "schedules", "CPU s of a roll-up", "requests of a roll-up"),
-        ([row["domains"], short(row["cpu_s"]), row["schedules"], short(row["roll_up_cpu_s"]), row["roll_up_requests"]]
+        ([*map(short, map(row.__getitem__, ("domains", "cpu_s", "schedules", "roll_up_cpu_s", "roll_up_requests")))]
          for row in figures["domains"]),
     )  # fmt: skip
     ticks = table(
         ("partitions in the inbox", "CPU s of the first tick", "CPU s of a later tick", "runs asked for again"),
-        ([short(row["partitions"]), short(row["first_s"]), short(row["steady_s"]), row["requests"]]
+        ([*map(short, map(row.__getitem__, ("partitions", "first_s", "steady_s", "requests")))]
          for row in figures["inbox"]),
     )  # fmt: skip
     return f"{domains}\n{ticks}"

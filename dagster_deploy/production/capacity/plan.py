@@ -274,7 +274,7 @@ def limits_of(found: Plan, measured: Measured, given: Assumptions, roll_s: float
     per_tick = given.sensor_runs_per_tick * _DAY / given.tick_seconds
     limits = (
         Limit("runs at once", found.pods_at_peak, given.concurrent_runs, "pods",
-              "raise max_concurrent_runs and the nodes; above 8 GB of rows use analyse_with_kubernetes"),
+              "raise max_concurrent_runs, and the nodes with it"),
         Limit("memory of a run's pod", found.peak_gb, given.pod_memory_gb * 1.073741824, "GB",
               "a larger resource class for the domain, or analyse_with_kubernetes: one pod per op"),
         Limit("sensor of roll-ups", peak, per_tick, "runs a day",
@@ -289,7 +289,7 @@ def limits_of(found: Plan, measured: Measured, given: Assumptions, roll_s: float
               given.database_gb, "GB of ticks kept for a day, before compression",
               "move analysed folders out of the inbox; a longer interval of inbox_sensor"),
         Limit("transactions of the database", found.transactions_per_second, given.database_transactions, "a second",
-              "more cores and a pooler (PgBouncer); one Dagster deployment per group of domains"),
+              "more cores for Postgres; one Dagster deployment with its own database per group of domains"),
         Limit("disk of the database", found.database_gb_kept, given.database_gb, "GB",
               "delete runs older than the retention every night; a shorter retention"),
     )  # fmt: skip
