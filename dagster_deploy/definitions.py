@@ -8,6 +8,7 @@ from cqox_assets.stored import CODECS
 from cqox_resources.io_manager import ResultIOManager
 from cqox_resources.settings import Settings
 from dagster_deploy.observability.attach import attach
+from dagster_deploy.warehouse.assets import bi_tables
 
 attach()
 
@@ -25,7 +26,7 @@ def result_io_manager(_: dg.InitResourceContext) -> ResultIOManager:
 
 
 defs = dg.Definitions(
-    assets=load_stage_assets(),
+    assets=[*load_stage_assets(), bi_tables],
     jobs=JOBS,
     schedules=SCHEDULES,
     sensors=SENSORS,
