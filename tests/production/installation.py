@@ -184,19 +184,22 @@ class Installation:
             except Exception:  # the database is away
                 return False
 
-        wait_for(holds, seconds, lambda: f"{self.log('daemon')}\n{self.log('code')}")
+        deadline = time.monotonic() + seconds
+        while not holds():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not within {seconds} s:\n{self.log('daemon')}\n{self.log('code')}")
+            time.sleep(0.5)  # each look asks the database, and starting a process costs seconds of CPU anyway
 
     def wait_for_end(self, *keys: str, seconds: float = 120) -> float:
         """Wait until the last run of every partition ended well and the queue is empty; return seconds waited."""
         begun = time.monotonic()
 
         def ended() -> bool:
-            return all(
-                (runs := self.runs(key))
-                and runs[-1].status is dg.DagsterRunStatus.SUCCESS
-                and all(run.status in _DONE for run in runs)
-                for key in keys
-            )
+            last: dict[str, dg.DagsterRunStatus] = {}
+            for run in reversed(self.instance.get_runs()):
+                key = run.tags.get("dagster/partition", "")
+                last[key] = run.status if run.status in _DONE else dg.DagsterRunStatus.STARTED
+            return all(last.get(key) is dg.DagsterRunStatus.SUCCESS for key in keys)
 
         self.wait(ended, seconds)
         return time.monotonic() - begun

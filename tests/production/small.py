@@ -16,7 +16,9 @@ from cqox_assets.automation import run_failure_alerts
 from cqox_assets.ingestion.assets import raw_table
 from cqox_assets.mapping.assets import column_profile
 from cqox_assets.partitions import PARTITIONS
-from dagster_deploy.definitions import result_io_manager, settings_resource
+from cqox_assets.stored import CODECS
+from cqox_resources.io_manager import ResultIOManager
+from cqox_resources.settings import Settings
 
 _LONGEST_HOLD_SECONDS = 300
 
@@ -55,10 +57,24 @@ inbox_sensor = dg.SensorDefinition(
     minimum_interval_seconds=1,
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
+
+
+@dg.resource
+def settings(_: dg.InitResourceContext) -> Settings:
+    """Return the settings as the environment has them now."""
+    return Settings.from_env()
+
+
+@dg.io_manager
+def io_manager(_: dg.InitResourceContext) -> ResultIOManager:
+    """Return the I/O manager of the current warehouse."""
+    return ResultIOManager(Settings.from_env().warehouse, CODECS)
+
+
 defs = dg.Definitions(
     assets=[raw_table, column_profile, middle, end],
     jobs=[analyse_partition],
     sensors=[inbox_sensor, run_failure_alerts],
-    resources={"settings": settings_resource, "io_manager": result_io_manager},
+    resources={"settings": settings, "io_manager": io_manager},
     executor=dg.in_process_executor,
 )
