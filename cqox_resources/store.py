@@ -1,15 +1,17 @@
 """Stores a result as a folder: parts under their content hash, then one small manifest, replaced last.
 
-A reader follows the manifest, so a writer that is killed leaves the old result or the new one, never a mixture.
+A reader follows the manifest, so a writer that is killed, or finds no room, leaves the old result or the new one, never
+a mixture.
 Parts of the previous manifest are kept, so that a reader who has just read it still finds them.
 """
 
+import contextlib
+import errno
 import hashlib
 import io
 import json
 import os
 import tempfile
-import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +22,8 @@ import pandas as pd
 from upath import UPath
 
 MANIFEST = "manifest.json"
+FORMAT = 1
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,25 @@ class Codec(Protocol):
 
 class DamagedResultError(Exception):
     """A stored result is missing a part or was written by something else."""
+
+
+class NoRoomError(OSError):
+    """The file system is full; what was stored before is as it was."""
+
+
+@contextlib.contextmanager
+def saying_where_room_is_missing(place: "UPath | Path") -> Iterator[None]:
+    """Name the place and the remedy when a file system is full; the plain error names neither."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise NoRoomError(
+            error.errno,
+            f"no room to write {place} ({error.strerror}); what was stored there before is as it was: "
+            "free some space and run the partition again",
+        ) from None
 
 
 class LazyFrames(Mapping[str, pd.DataFrame]):
@@ -113,7 +136,8 @@ def save(folder: UPath, parts: Parts) -> dict[str, Any]:
     parts : Parts
         A frame may be a DataFrame or the path of a Parquet file, which is copied.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with saying_where_room_is_missing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     before = _read_manifest(folder)
     text = json.dumps(parts.document, ensure_ascii=False, allow_nan=False)
     document = _put(folder, text.encode(), "json")
@@ -121,7 +145,7 @@ def save(folder: UPath, parts: Parts) -> dict[str, Any]:
     mine = {document, *frames.values()}
     earlier = set(_files(before)) if before else set()
     manifest = {
-        "format": 1,
+        "format": FORMAT,
         "kind": parts.kind,
         "document": document,
         "frames": frames,
@@ -139,7 +163,8 @@ def _sweep(folder: UPath) -> None:
     """Remove scratch files that a killed writer left more than an hour ago."""
     if not _is_local(folder):
         return
-    limit = time.time() - 3600
+    # The file system's own clock: that of a file server may be hours away from ours.
+    limit = (Path(str(folder)) / MANIFEST).stat().st_mtime - 3600
     for path in Path(str(folder)).glob(".*.tmp"):
         if path.stat().st_mtime < limit:
             path.unlink(missing_ok=True)
@@ -159,8 +184,11 @@ def load(folder: UPath, codecs: Mapping[str, Codec]) -> Any:
     if manifest is None:
         raise FileNotFoundError(f"nothing is stored in {folder}; materialize the asset first")
     codec = codecs.get(manifest["kind"])
-    if codec is None:
-        raise DamagedResultError(f"{folder} holds a '{manifest['kind']}', which this version cannot read")
+    if codec is None or manifest.get("format", FORMAT) > FORMAT:
+        raise DamagedResultError(
+            f"{folder} holds a '{manifest['kind']}' in format {manifest.get('format', FORMAT)}, which this version "
+            f"cannot read: it reads format {FORMAT}; upgrade it, or materialize the asset again"
+        )
     try:
         document = json.loads((folder / manifest["document"]).read_bytes())
     except FileNotFoundError as error:
@@ -204,34 +232,38 @@ def _put_frame(folder: UPath, frame: "pd.DataFrame | Path") -> str:
     name = f"{digest.hexdigest()[:32]}.parquet"
     target = folder / name
     if not target.exists():
-        with frame.open("rb") as source:
-            _replace(target, source)
+        _replace(target, frame)
     return name
 
 
-def _replace(target: UPath, content: "bytes | BinaryIO") -> None:
+def _replace(target: UPath, content: "bytes | Path") -> None:
     """Put the content in place in one step; object stores do that by themselves, local files by renaming."""
     if not _is_local(target):
-        with target.open("wb") as sink:
-            _copy(content, sink)
+        # Never as a stream: one that breaks would be closed, and its beginning be stored under the name of the whole.
+        if isinstance(content, bytes):
+            target.fs.pipe_file(target.path, content)
+        else:
+            target.fs.put_file(str(content), target.path)
         return
-    handle, name = tempfile.mkstemp(dir=str(target.parent), prefix=f".{uuid.uuid4().hex[:8]}", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as sink:
-            _copy(content, sink)
-            sink.flush()
-            os.fsync(sink.fileno())
-        Path(name).replace(str(target))
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    with saying_where_room_is_missing(target):
+        handle, name = tempfile.mkstemp(dir=str(target.parent), prefix=f".{uuid.uuid4().hex[:8]}", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as sink:
+                if isinstance(content, bytes):
+                    sink.write(content)
+                else:
+                    with content.open("rb") as source:
+                        _copy(source, sink)
+                sink.flush()
+                os.fsync(sink.fileno())
+            Path(name).replace(str(target))
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
 
 
-def _copy(content: "bytes | BinaryIO", sink: Any) -> None:
-    if isinstance(content, bytes):
-        sink.write(content)
-        return
-    while block := content.read(1 << 22):
+def _copy(source: BinaryIO, sink: Any) -> None:
+    while block := source.read(1 << 22):
         sink.write(block)
 
 
