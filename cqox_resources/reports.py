@@ -7,7 +7,7 @@ from pathlib import Path
 
 from upath import UPath
 
-from cqox_resources.store import saying_where_room_is_missing
+from cqox_resources.store import explaining
 
 
 class ReportStore:
@@ -28,12 +28,11 @@ class ReportStore:
     def write(self, path: str, content: bytes) -> UPath:
         """Put a file in place in one step and return where it is."""
         target = self._root / path
-        if target.protocol not in ("", "file", "local"):
+        with explaining(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(content)
-            return target
-        with saying_where_room_is_missing(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.protocol not in ("", "file", "local"):
+                target.write_bytes(content)
+                return target
             handle, name = tempfile.mkstemp(dir=str(target.parent), prefix=".", suffix=".tmp")
             try:
                 with os.fdopen(handle, "wb") as sink:
@@ -58,7 +57,7 @@ class ReportStore:
         target = self._root / path
         if target.protocol not in ("", "file", "local"):
             return self.write(path, (self.read(path) or b"") + content)
-        with saying_where_room_is_missing(target):
+        with explaining(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             with Path(str(target)).open("ab", buffering=0) as sink:
                 before = sink.tell()

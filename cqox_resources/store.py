@@ -24,6 +24,7 @@ from upath import UPath
 MANIFEST = "manifest.json"
 FORMAT = 1
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_AWAY = getattr(errno, "EREMOTEIO", errno.EIO)  # what s3fs makes of answers with 500
 
 
 @dataclass(frozen=True)
@@ -61,22 +62,24 @@ class DamagedResultError(Exception):
     """A stored result is missing a part or was written by something else."""
 
 
-class NoRoomError(OSError):
-    """The file system is full; what was stored before is as it was."""
+class UnreachableStoreError(OSError):
+    """The file system is full or the object store does not answer; what was stored before is as it was."""
 
 
 @contextlib.contextmanager
-def saying_where_room_is_missing(place: "UPath | Path") -> Iterator[None]:
-    """Name the place and the remedy when a file system is full; the plain error names neither."""
+def explaining(place: "UPath | Path") -> Iterator[None]:
+    """Name the place and the remedy where a file system is full or an object store away; the plain error has neither."""
     try:
         yield
     except OSError as error:
-        if error.errno not in _NO_ROOM:
+        if error.errno in _NO_ROOM:
+            said = f"no room to write {place} ({error.strerror}); free some space"
+        elif error.errno == _AWAY:
+            said = f"the object store does not answer for {place} ({error.strerror}); see that it does"
+        else:
             raise
-        raise NoRoomError(
-            error.errno,
-            f"no room to write {place} ({error.strerror}); what was stored there before is as it was: "
-            "free some space and run the partition again",
+        raise UnreachableStoreError(
+            error.errno, f"{said} and run the partition again: what was stored before is as it was"
         ) from None
 
 
@@ -136,8 +139,7 @@ def save(folder: UPath, parts: Parts) -> dict[str, Any]:
     parts : Parts
         A frame may be a DataFrame or the path of a Parquet file, which is copied.
     """
-    with saying_where_room_is_missing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     before = _read_manifest(folder)
     text = json.dumps(parts.document, ensure_ascii=False, allow_nan=False)
     document = _put(folder, text.encode(), "json")
@@ -245,21 +247,20 @@ def _replace(target: UPath, content: "bytes | Path") -> None:
         else:
             target.fs.put_file(str(content), target.path)
         return
-    with saying_where_room_is_missing(target):
-        handle, name = tempfile.mkstemp(dir=str(target.parent), prefix=f".{uuid.uuid4().hex[:8]}", suffix=".tmp")
-        try:
-            with os.fdopen(handle, "wb") as sink:
-                if isinstance(content, bytes):
-                    sink.write(content)
-                else:
-                    with content.open("rb") as source:
-                        _copy(source, sink)
-                sink.flush()
-                os.fsync(sink.fileno())
-            Path(name).replace(str(target))
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+    handle, name = tempfile.mkstemp(dir=str(target.parent), prefix=f".{uuid.uuid4().hex[:8]}", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as sink:
+            if isinstance(content, bytes):
+                sink.write(content)
+            else:
+                with content.open("rb") as source:
+                    _copy(source, sink)
+            sink.flush()
+            os.fsync(sink.fileno())
+        Path(name).replace(str(target))
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def _copy(source: BinaryIO, sink: Any) -> None:
