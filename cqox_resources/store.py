@@ -68,7 +68,7 @@ class UnreachableStoreError(OSError):
 
 @contextlib.contextmanager
 def explaining(place: "UPath | Path") -> Iterator[None]:
-    """Name the place and the remedy where a file system is full or an object store away; the plain error has neither."""
+    """Name place and remedy where a file system is full or an object store away; the plain error has neither."""
     try:
         yield
     except OSError as error:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-_ERROR = b'<?xml version="1.0"?><Error><Code>InternalError</Code><Message>We encountered an internal error.</Message></Error>'
+_ERROR = b'<?xml version="1.0"?><Error><Code>InternalError</Code><Message>It broke.</Message></Error>'
 
 
 class Flaky:
@@ -31,7 +31,7 @@ class Flaky:
         time.sleep(self.delay)
         return failing
 
-    def _handler(flaky) -> type[BaseHTTPRequestHandler]:  # noqa: N805  the handler below has a self of its own
+    def _handler(flaky) -> type[BaseHTTPRequestHandler]:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
@@ -40,7 +40,9 @@ class Flaky:
                 if flaky.take():
                     self._answer(500, {"Content-Type": "application/xml"}, _ERROR)
                     return
-                kept = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "transfer-encoding", "expect")}
+                kept = {
+                    k: v for k, v in self.headers.items() if k.lower() not in ("host", "transfer-encoding", "expect")
+                }
                 behind = http.client.HTTPConnection(flaky.behind.removeprefix("http://"), timeout=60)
                 behind.request(self.command, self.path, body, {**kept, "Content-Length": str(len(body))})
                 answer = behind.getresponse()

@@ -34,8 +34,14 @@ concurrency:
 run_retries: {enabled: true, max_retries: 2, retry_on_asset_or_op_failure: false}
 run_monitoring: {enabled: true, start_timeout_seconds: 180, poll_interval_seconds: 1}
 """
-_WORKSPACE = "load_from: [{{grpc_server: {{host: 127.0.0.1, port: {port}, location_name: dagster_deploy.definitions}}}}]\n"
-_WEB = "import sys, pathlib; from dagster_deploy.serve import serve_web; serve_web('127.0.0.1', int(sys.argv[1]), pathlib.Path(sys.argv[2]))"
+_WORKSPACE = (
+    "load_from: [{{grpc_server: {{host: 127.0.0.1, port: {port}, location_name: dagster_deploy.definitions}}}}]\n"
+)
+_WEB = """
+import pathlib, sys
+from dagster_deploy.serve import serve_web
+serve_web("127.0.0.1", int(sys.argv[1]), pathlib.Path(sys.argv[2]))
+"""
 _DONE = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
 
 

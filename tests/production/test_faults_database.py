@@ -78,7 +78,11 @@ def one_installation(pair, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def events(plant: Installation, key: str) -> set[int]:
     """Return the numbers of the events of a partition's runs."""
-    return {record.storage_id for run in plant.runs(key) for record in plant.instance.get_records_for_run(run.run_id).records}
+    return {
+        record.storage_id
+        for run in plant.runs(key)
+        for record in plant.instance.get_records_for_run(run.run_id).records
+    }
 
 
 def test_postgres_restarts(pair, plant):
@@ -146,7 +150,9 @@ def test_schema_of_an_earlier_release(postgres, tmp_path):
         assert _has_column(postgres)
         with dg.DagsterInstance.from_config(str(made.dagster_home)) as instance:
             after = _history(instance)
-            lost = [f"{name}: {before[name]} before, {after[name]} after" for name in before if before[name] != after[name]]
+            lost = [
+                f"{name}: {before[name]} before, {after[name]} after" for name in before if before[name] != after[name]
+            ]
             _some_history(instance)
             assert _history(instance)["runs"] == 2 * before["runs"], "the migrated database takes new runs"
     finally:

@@ -74,9 +74,9 @@ def test_disk_full_while_a_result_is_written(small_disk):
     names = {path.name for path in folder.iterdir()}
     lost = []
     for attempt in range(3):
-        with pytest.raises(UnreachableStoreError, match=r"no room to write .*warehouse.*free some space"):
-            with explaining(folder):
-                store.save(folder, value(2 + attempt, 2 * LARGE))
+        large = value(2 + attempt, 2 * LARGE)
+        with pytest.raises(UnreachableStoreError, match=r"no room to write .*warehouse.*free"), explaining(folder):
+            store.save(folder, large)
         lost += [] if stored(folder) == (1, 1, 1) else [f"attempt {attempt}: {stored(folder)}"]
         lost += [f"{path.name} is left behind" for path in folder.iterdir() if path.suffix == ".tmp"]
     begun = time.monotonic()
@@ -141,11 +141,14 @@ def stored_rows(key: str) -> int:
 @pytest.fixture(scope="module", name="proxy")
 def object_store_behind_a_proxy() -> Iterator[Flaky]:
     """An object store whose answers a test can spoil."""
-    with object_store() as environment, flaky(environment["AWS_ENDPOINT_URL"]) as made:
-        with pytest.MonkeyPatch.context() as patch:
-            for name, content in environment.items():
-                patch.setenv(name, content)
-            yield made
+    with (
+        object_store() as environment,
+        flaky(environment["AWS_ENDPOINT_URL"]) as made,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name, content in environment.items():
+            patch.setenv(name, content)
+        yield made
 
 
 def place(proxy: Flaky, name: str) -> UPath:
@@ -182,9 +185,9 @@ def test_object_store_is_down(proxy, monkeypatch):
     store.save(folder, value(1))
     monkeypatch.setattr(proxy, "fails", lambda _: True)
     begun = time.monotonic()
-    with pytest.raises(UnreachableStoreError, match=r"does not answer for .*warehouse/down.*run the partition again"):
-        with explaining(folder):
-            store.save(folder, value(2))
+    said = r"does not answer for .*warehouse/down.*run the partition again"
+    with pytest.raises(UnreachableStoreError, match=said), explaining(folder):
+        store.save(folder, value(2))
     seconds = time.monotonic() - begun
     monkeypatch.setattr(proxy, "fails", lambda _: False)
     lost = [] if stored(folder) == (1, 1, 1) else [f"the old result: {stored(folder)}"]
