@@ -1,7 +1,8 @@
 """Start a process that is observed: ``python -m dagster_deploy.observability exporter | daemon | code-server``.
 
 ``exporter`` serves the metrics of the store of runs, for where several web servers run and each would tell the same.
-``daemon ARGUMENTS`` and ``code-server ARGUMENTS`` become Dagster's own, with JSON logs and a /metrics of their process.
+``daemon ARGUMENTS`` and ``code-server ARGUMENTS`` become the daemon, of which only one is at work, and Dagster's code server,
+with JSON logs and a /metrics of their process.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 
 from dagster_deploy.observability.settings import Observing
 
-_MODULES = {"daemon": ("dagster._daemon", ()), "code-server": ("dagster", ("api", "grpc"))}
+_MODULES = {"daemon": ("dagster_deploy.daemon", ()), "code-server": ("dagster", ("api", "grpc"))}
 _EXPORTER_PORT = 9464
 _CATCH_UP_SECONDS = 20.0
 

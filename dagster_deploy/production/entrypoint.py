@@ -34,7 +34,7 @@ def command(role: str) -> list[str]:
     image = ["--container-image", name, "--fixed-server-id", name] if name else []
     return {
         "web": [*python, "dagster_deploy.production.web"],
-        "daemon": [*python, "dagster_deploy.observability", "daemon", "run", "-w", str(WORKSPACE)],
+        "daemon": [*python, "dagster_deploy.observability", "daemon", "-w", str(WORKSPACE)],
         "code-server": [*python, "dagster_deploy.observability", "code-server", *listen, *code, *image],
         "exporter": [*python, "dagster_deploy.observability", "exporter"],
         "migrate": [*python, "dagster", "instance", "migrate"],

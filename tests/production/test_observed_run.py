@@ -321,7 +321,7 @@ def test_a_collector_that_is_away_is_tried_once_a_minute(monkeypatch):
 def test_the_daemon_writes_json_and_serves_its_process(tmp_path):
     port = free_port()
     env = environment(tmp_path, CQOX_LOG_FORMAT="json", CQOX_METRICS_PORT=str(port))
-    command = [sys.executable, "-m", "dagster_deploy.observability", "daemon", "run", "-f", str(SMALL)]
+    command = [sys.executable, "-m", "dagster_deploy.observability", "daemon", "-f", str(SMALL)]
     log, url = tmp_path / "daemon.log", f"http://127.0.0.1:{port}/metrics"
 
     def components() -> set[object]:
