@@ -1,8 +1,8 @@
 """Start a process that is observed: ``python -m dagster_deploy.observability exporter | daemon | code-server``.
 
 ``exporter`` serves the metrics of the store of runs, for where several web servers run and each would tell the same.
-``daemon ARGUMENTS`` and ``code-server ARGUMENTS`` become the daemon, of which only one is at work, and Dagster's code server,
-with JSON logs and a /metrics of their process.
+``daemon ARGUMENTS`` becomes the daemon, of which one is at work at a time, and ``code-server ARGUMENTS`` Dagster's code
+server, with JSON logs and a /metrics of their process.
 """
 
 import argparse
