@@ -49,13 +49,16 @@ class Present:
     study: Study
     fingerprint: str
     partition: str
-    _folders: Mapping[str, UPath] = field(repr=False)
+    _warehouse: UPath = field(repr=False)
     _earlier_cards: Callable[[], list[dict[str, Any]]] = field(default=list, repr=False)
 
     def find(self, key: str) -> Any | None:
         """Return the value stored under `stage/name`, or None when there is none for this study."""
-        folder = self._folders.get(key)
-        return None if folder is None else store.load(folder, _BY_KIND)
+        folder = _folder(self._warehouse, key, self.partition)
+        manifest = store.manifest(folder)
+        if manifest is None or manifest["facts"].get("fingerprint") != self.fingerprint:
+            return None
+        return store.load(folder, _BY_KIND, manifest)
 
     @cached_property
     def plan(self) -> MethodPlan | None:
@@ -148,17 +151,17 @@ class Results:
 
     def folder(self, key: str, partition: str) -> UPath:
         """Return where an asset's value of a partition is stored."""
-        return self._warehouse / key / partition.replace("|", "/")
+        return _folder(self._warehouse, key, partition)
 
-    def load(self, key: str, partition: str) -> Any:
-        """Return one stored value, whatever study it belongs to.
+    def load(self, key: str, partition: str, manifest: Mapping[str, Any] | None = None) -> Any:
+        """Return one stored value, whatever study it belongs to; its manifest is given where it was read already.
 
         Raises
         ------
         FileNotFoundError
             If nothing is stored.
         """
-        return store.load(self.folder(key, partition), _BY_KIND)
+        return store.load(self.folder(key, partition), _BY_KIND, manifest)
 
     def present(self, partition: str) -> Present:
         """Return what exists for the partition's current gated study.
@@ -173,18 +176,12 @@ class Results:
         StorageError
             If the partition has no gated study yet.
         """
-        facts = store.facts(self.folder("gates/gated_study", partition))
-        if facts is None:
+        described = store.manifest(self.folder("gates/gated_study", partition))
+        if described is None:
             raise StorageError(f"partition '{partition}' has no gated study; materialize gates/gated_study first")
-        fingerprint = facts["fingerprint"]
-        folders = {}
-        for key in self._keys():
-            folder = self.folder(key, partition)
-            found = store.facts(folder)
-            if found is not None and found.get("fingerprint") == fingerprint:
-                folders[key] = folder
         cards = partial(self._before, "decisions/decision_card", partition)
-        return Present(self.load("gates/gated_study", partition), fingerprint, partition, folders, cards)
+        study = self.load("gates/gated_study", partition, described)
+        return Present(study, described["facts"]["fingerprint"], partition, self._warehouse, cards)
 
     def _before(self, key: str, partition: str) -> list[Any]:
         """Return the stored values of all earlier periods of the domain, oldest first."""
@@ -212,22 +209,6 @@ class Results:
                 return name, self.load(key, f"{domain}|{name}")
         return None
 
-    @staticmethod
-    def _keys() -> list[str]:
-        return [
-            "gates/data_diagnostics",
-            "discovery/method_plan",
-            "nuisance/nuisance_models",
-            *(f"estimates/{name}" for name in load_estimators()),
-            *(f"sensitivity/{name}" for name in load_sensitivities()),
-            "synthesis/effect_summary",
-            "synthesis/design_gates",
-            "synthesis/guardrail_effects",
-            "synthesis/quality_score",
-            "synthesis/critique",
-            "synthesis/counterfactual_systems",
-            "synthesis/policy_value",
-            *(f"figures/{name}" for name in study_figures()),
-            *(f"moving_figures/{name}" for name in study_figures()),
-            "decisions/decision_card",
-        ]
+
+def _folder(warehouse: UPath, key: str, partition: str) -> UPath:
+    return warehouse / key / partition.replace("|", "/")

@@ -29,10 +29,10 @@ class ReportStore:
         """Put a file in place in one step and return where it is."""
         target = self._root / path
         with explaining(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
             if target.protocol not in ("", "file", "local"):
-                target.write_bytes(content)
+                target.fs.pipe_file(target.path, content)
                 return target
+            target.parent.mkdir(parents=True, exist_ok=True)
             handle, name = tempfile.mkstemp(dir=str(target.parent), prefix=".", suffix=".tmp")
             try:
                 with os.fdopen(handle, "wb") as sink:
@@ -47,7 +47,13 @@ class ReportStore:
     def read(self, path: str) -> bytes | None:
         """Return a file's content, or None when there is no such file."""
         target = self._root / path
-        return target.read_bytes() if target.is_file() else None
+        if target.protocol in ("", "file", "local"):
+            return target.read_bytes() if target.is_file() else None
+        try:
+            once = {"max_concurrency": 1} if target.protocol in ("s3", "s3a") else {}  # not the size first
+            return bytes(target.fs.cat_file(target.path, **once))
+        except FileNotFoundError:
+            return None
 
     def append(self, path: str, content: bytes) -> UPath:
         """Put content at the end of a file; what is there already is never written again.

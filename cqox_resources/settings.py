@@ -1,7 +1,7 @@
 """Settings: read from the environment when they are asked for, never at import."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from upath import UPath
@@ -25,6 +25,8 @@ class Settings:
         `CQOX_ALERT_WEBHOOK`: alerts are posted there as JSON.
     reports_url : str
         `CQOX_REPORTS_URL`: prefix of links to reports, as the web server serves them.
+    bi_postgres_url : str or None
+        `CQOX_BI_POSTGRES_URL`: Postgres database whose tables follow each success, for BI tools.
     """
 
     home: Path
@@ -33,6 +35,7 @@ class Settings:
     first_period: str = "2015-01"
     alert_webhook: str | None = None
     reports_url: str = "/reports"
+    bi_postgres_url: str | None = field(default=None, repr=False)  # it holds a password
 
     @classmethod
     def from_env(cls) -> "Settings":
@@ -45,6 +48,7 @@ class Settings:
             first_period=os.environ.get("CQOX_FIRST_PERIOD") or "2015-01",
             alert_webhook=os.environ.get("CQOX_ALERT_WEBHOOK") or None,
             reports_url=os.environ.get("CQOX_REPORTS_URL") or "/reports",
+            bi_postgres_url=os.environ.get("CQOX_BI_POSTGRES_URL") or None,
         )
 
     @property

@@ -12,7 +12,9 @@ import io
 import json
 import os
 import tempfile
+import threading
 import uuid
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +24,8 @@ import pandas as pd
 from upath import UPath
 
 MANIFEST = "manifest.json"
+_SMALL_BYTES = 1 << 20
+_KEPT_BYTES = 1 << 26
 FORMAT = 1
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _AWAY = getattr(errno, "EREMOTEIO", errno.EIO)  # what s3fs makes of answers with 500
@@ -104,7 +108,7 @@ class LazyFrames(Mapping[str, pd.DataFrame]):
         try:
             if _is_local(path):
                 return pd.read_parquet(str(path), columns=columns)
-            return pd.read_parquet(io.BytesIO(path.read_bytes()), columns=columns)
+            return pd.read_parquet(io.BytesIO(_read_part(path)), columns=columns)
         except FileNotFoundError as error:
             raise DamagedResultError(
                 f"part '{name}' of {self._folder} is missing; materialize the asset again"
@@ -139,14 +143,15 @@ def save(folder: UPath, parts: Parts) -> dict[str, Any]:
     parts : Parts
         A frame may be a DataFrame or the path of a Parquet file, which is copied.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    before = _read_manifest(folder)
+    if _is_local(folder):  # an object store has no folders
+        folder.mkdir(parents=True, exist_ok=True)
+    before = manifest(folder)
     text = json.dumps(parts.document, ensure_ascii=False, allow_nan=False)
     document = _put(folder, text.encode(), "json")
     frames = {name: _put_frame(folder, frame) for name, frame in parts.frames.items()}
     mine = {document, *frames.values()}
     earlier = set(_files(before)) if before else set()
-    manifest = {
+    described = {
         "format": FORMAT,
         "kind": parts.kind,
         "document": document,
@@ -154,11 +159,11 @@ def save(folder: UPath, parts: Parts) -> dict[str, Any]:
         "facts": dict(parts.facts),
         "previous": sorted(earlier - mine),
     }
-    _replace(folder / MANIFEST, json.dumps(manifest, ensure_ascii=False, indent=1).encode())
+    _replace(folder / MANIFEST, json.dumps(described, ensure_ascii=False, indent=1).encode())
     for stale in set((before or {}).get("previous", [])) - mine - earlier:
         (folder / stale).unlink(missing_ok=True)
     _sweep(folder)
-    return manifest
+    return described
 
 
 def _sweep(folder: UPath) -> None:
@@ -172,8 +177,17 @@ def _sweep(folder: UPath) -> None:
             path.unlink(missing_ok=True)
 
 
-def load(folder: UPath, codecs: Mapping[str, Codec]) -> Any:
+def load(folder: UPath, codecs: Mapping[str, Codec], found: Mapping[str, Any] | None = None) -> Any:
     """Return the object that the folder's manifest describes.
+
+    Parameters
+    ----------
+    folder : UPath
+        Any fsspec location.
+    codecs : mapping of str to Codec
+        By kind.
+    found : mapping, optional
+        The folder's manifest, where the caller has read it already.
 
     Raises
     ------
@@ -182,42 +196,85 @@ def load(folder: UPath, codecs: Mapping[str, Codec]) -> Any:
     DamagedResultError
         If a part is missing or the kind is unknown.
     """
-    manifest = _read_manifest(folder)
-    if manifest is None:
+    described = manifest(folder) if found is None else found
+    if described is None:
         raise FileNotFoundError(f"nothing is stored in {folder}; materialize the asset first")
-    codec = codecs.get(manifest["kind"])
-    if codec is None or manifest.get("format", FORMAT) > FORMAT:
+    codec = codecs.get(described["kind"])
+    if codec is None or described.get("format", FORMAT) > FORMAT:
         raise DamagedResultError(
-            f"{folder} holds a '{manifest['kind']}' in format {manifest.get('format', FORMAT)}, which this version "
+            f"{folder} holds a '{described['kind']}' in format {described.get('format', FORMAT)}, which this version "
             f"cannot read: it reads format {FORMAT}; upgrade it, or materialize the asset again"
         )
     try:
-        document = json.loads((folder / manifest["document"]).read_bytes())
+        document = json.loads(_read_part(folder / described["document"]))
     except FileNotFoundError as error:
         raise DamagedResultError(f"the document of {folder} is missing; materialize the asset again") from error
-    return codec.decode(document, LazyFrames(folder, manifest["frames"]))
+    return codec.decode(document, LazyFrames(folder, described["frames"]))
 
 
 def facts(folder: UPath) -> dict[str, Any] | None:
     """Return the facts of what is stored in the folder, or None when nothing is."""
-    manifest = _read_manifest(folder)
-    return None if manifest is None else dict(manifest["facts"])
+    described = manifest(folder)
+    return None if described is None else dict(described["facts"])
+
+
+def manifest(folder: UPath) -> dict[str, Any] | None:
+    """Return the manifest of what is stored in the folder, or None when nothing is."""
+    try:
+        return dict(json.loads(_read(folder / MANIFEST)))
+    except FileNotFoundError:
+        return None
 
 
 def _files(manifest: Mapping[str, Any]) -> list[str]:
     return [manifest["document"], *manifest["frames"].values()]
 
 
-def _read_manifest(folder: UPath) -> dict[str, Any] | None:
-    try:
-        return dict(json.loads((folder / MANIFEST).read_bytes()))
-    except FileNotFoundError:
-        return None
+def _read(path: UPath) -> bytes:
+    """Return a file's content; of an object store it is asked for once, without looking first whether it is there."""
+    if _is_local(path):
+        return path.read_bytes()
+    # s3fs asks for the size first, to read in pieces side by side; what is stored here is mostly small.
+    once = {"max_concurrency": 1} if path.protocol in ("s3", "s3a") else {}
+    return bytes(path.fs.cat_file(path.path, **once))
+
+
+class _Recent:
+    """Parts of an object store that this process read last: many steps read the same, and none ever changes."""
+
+    def __init__(self) -> None:
+        self._held: OrderedDict[str, bytes] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def read(self, part: UPath) -> bytes:
+        """Return a part's content; its name is the hash of it."""
+        key = str(part)
+        with self._lock:
+            if key in self._held:
+                self._held.move_to_end(key)
+                return self._held[key]
+        content = _read(part)
+        with self._lock:
+            if key not in self._held and len(content) < _SMALL_BYTES:
+                self._held[key] = content
+                self._bytes += len(content)
+            while self._bytes > _KEPT_BYTES:
+                self._bytes -= len(self._held.popitem(last=False)[1])
+        return content
+
+
+_RECENT = _Recent()
+
+
+def _read_part(part: UPath) -> bytes:
+    return _read(part) if _is_local(part) else _RECENT.read(part)
 
 
 def _put(folder: UPath, content: bytes, suffix: str) -> str:
     name = f"{hashlib.sha256(content).hexdigest()[:32]}.{suffix}"
-    if not (folder / name).exists():
+    # Looking costs an object store as much as writing what is small, and the same name has the same content.
+    if (not _is_local(folder) and len(content) < _SMALL_BYTES) or not (folder / name).exists():
         _replace(folder / name, content)
     return name
 

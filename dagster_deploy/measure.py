@@ -46,18 +46,18 @@ def write_study(home: Path, rows: int, seed: int) -> None:
     (folder / "study.yaml").write_text(json.dumps({"roles": roles, "question": "Does it work?"}), "utf-8")
 
 
-def run_events() -> Iterator[Any]:
-    """Run the partition and yield its events as they happen."""
+def run_events(job_name: str = "analyse_partition", key: str = KEY, instance: Any = None) -> Iterator[Any]:
+    """Run a job for a partition and yield its events as they happen; without an instance they are kept nowhere."""
     import dagster as dg
     from dagster._core.definitions.job_base import InMemoryJob
     from dagster._core.execution.api import execute_run_iterator
 
     from dagster_deploy.definitions import defs
 
-    job = defs.resolve_job_def("analyse_partition")
-    with dg.DagsterInstance.ephemeral() as instance:
-        run = instance.create_run_for_job(job, tags={"dagster/partition": KEY})
-        yield from execute_run_iterator(InMemoryJob(job), run, instance)
+    job = defs.resolve_job_def(job_name)
+    with dg.DagsterInstance.ephemeral() if instance is None else contextlib.nullcontext(instance) as place:
+        run = place.create_run_for_job(job, tags={"dagster/partition": key})
+        yield from execute_run_iterator(InMemoryJob(job), run, place)
 
 
 def measure(rows: int, seed: int) -> dict[str, Any]:

@@ -13,8 +13,10 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from cqox_resources.settings import Settings
+from dagster_deploy.observability.settings import Observing
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRST_SAMPLE = "policy|2025-01"
@@ -62,7 +64,7 @@ def create_storage() -> None:
 
 def start_daemon(workspace: Path, log: Path) -> "subprocess.Popen[bytes]":
     """Start the daemon that runs sensors, schedules and the queue; what it and its runs say goes to a file."""
-    command = [sys.executable, "-m", "dagster_deploy.daemon", "-w", str(workspace)]
+    command = [sys.executable, "-m", "dagster_deploy.observability", "daemon", "-w", str(workspace)]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as sink:
         return subprocess.Popen(command, cwd=ROOT, stdout=sink, stderr=subprocess.STDOUT)
@@ -93,6 +95,11 @@ def serve_web(host: str, port: int, workspace: Path) -> None:
 
     from dagster_deploy.web import Webserver
 
+    observing = Observing.required()
+    if observing.log_format == "json":
+        from dagster_deploy.observability.logs import write_json
+
+        write_json("web", observing.log_level)
     with (
         DagsterInstance.get() as instance,
         WorkspaceProcessContext(
@@ -100,7 +107,10 @@ def serve_web(host: str, port: int, workspace: Path) -> None:
         ) as context,
     ):
         app = Webserver(context).create_asgi_app()
-        uvicorn.run(app, host=host, port=port, log_level="warning")
+        options: dict[str, Any] = {"host": host, "port": port, "log_level": "warning"}
+        if observing.log_format == "json":
+            options["log_config"] = None  # what uvicorn says goes where the other logs go
+        uvicorn.run(app, **options)
 
 
 def _deliver(settings: Settings, url: str) -> None:
@@ -133,6 +143,7 @@ def main() -> None:
     parser.add_argument("--no-daemon", action="store_true", help="only the web server; nothing is picked up or queued")
     options = parser.parse_args()
     settings = Settings.from_env()
+    Observing.required()
     prepare_home(settings)
     port, workspace = free_port(options.host, options.port), ROOT / "workspace.yaml"
     url = f"http://{options.host}:{port}"

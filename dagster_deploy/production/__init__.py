@@ -1,0 +1,1 @@
+"""A cluster: settings and their check, the container's entrypoint, Dagster's instance and workspace."""
