@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 ROLES = ("web", "daemon", "code-server", "run", "migrate", "exporter")
 Environment = Mapping[str, str]
@@ -48,9 +48,10 @@ class Setting:
 
 def _postgres(value: str, _: Environment) -> bool:
     parts = _split(value)
-    return (
-        parts is not None and parts.scheme == "postgresql+psycopg2" and bool(parts.hostname and parts.path.strip("/"))
-    )
+    if parts is None or parts.scheme != "postgresql+psycopg2" or not parts.path.strip("/"):
+        return False
+    # A primary and its standbys are named as SQLAlchemy wants them: ?host=one:5432&host=two:5432.
+    return bool(parts.hostname or all(parse_qs(parts.query).get("host", [""])))
 
 
 def _place(value: str, environment: Environment) -> bool:
@@ -146,14 +147,15 @@ def unreachable(url: str, seconds: float) -> str | None:
 
     A server that starts is waited for; one that refuses the user or has no such database is not.
     """
-    import psycopg2
+    import sqlalchemy
 
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, connect_args={"connect_timeout": 5})
     deadline = time.monotonic() + seconds
     while True:
         try:
-            psycopg2.connect(url.replace("+psycopg2", "", 1), connect_timeout=5).close()
-        except psycopg2.OperationalError as error:
-            said = " ".join(str(error).split())
+            engine.connect().close()
+        except sqlalchemy.exc.OperationalError as error:
+            said = " ".join(str(error.orig).split())
             final = any(sign in said for sign in ("authentication failed", "does not exist", "no pg_hba.conf entry"))
             if final or time.monotonic() > deadline:
                 found = f"CQOX_POSTGRES_URL: found '{without_password(url)}', which says: {said}"

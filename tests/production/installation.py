@@ -31,7 +31,7 @@ concurrency:
   runs:
     max_concurrent_runs: 4
     tag_concurrency_limits: [{key: dagster/partition, value: {applyLimitPerUniqueValue: true}, limit: 1}]
-run_retries: {enabled: true, max_retries: 2, retry_on_asset_or_op_failure: false}
+run_retries: {enabled: true, max_retries: 1, retry_on_asset_or_op_failure: false}
 run_monitoring: {enabled: true, start_timeout_seconds: 180, poll_interval_seconds: 1}
 """
 _WORKSPACE = (

@@ -12,7 +12,7 @@ import pytest
 
 from tests.production.faults import record
 from tests.production.installation import Installation, installation
-from tests.production.servers import Postgres
+from tests.production.servers import Postgres, postgres
 
 ROWS = 60
 
@@ -173,14 +173,15 @@ def many(plant: Installation, keys: Sequence[str], files: int, seconds: float) -
     plant.wait(half, seconds)
     plant.kill("daemon")
     plant.wait_for_end(*keys, seconds=seconds)
+    recovered = time.monotonic() - begun
     # The first comes back, as its supervisor would have it, and is the one in reserve now.
     plant.start("daemon")
     plant.wait(lambda: Path(plant.home.parent / "daemon.log").read_text("utf-8").count("waiting in reserve") == 1, 60)
-    return time.monotonic() - begun
+    return recovered
 
 
 def test_two_daemons_and_a_queue(plant):
-    keys = [f"policy|2018-{month:02}" for month in range(1, 9)]
+    keys = [f"policy|2018-{month:02}" for month in range(1, 7)]
     seconds = many(plant, keys, 1, 240)
     lost = plant.lost(*keys) + twice(plant, *keys)
     record("two_daemons", f"{len(keys)} runs", lost, seconds)
@@ -189,10 +190,10 @@ def test_two_daemons_and_a_queue(plant):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_two_hundred_queued_runs_of_a_thousand_files(postgres, tmp_path):
+def test_two_hundred_queued_runs_of_a_thousand_files(tmp_path):
     keys = [f"{domain}|{year}-{month:02}" for domain in ("policy", "retail") for year in range(2015, 2024)
             for month in range(1, 13)][:200]  # fmt: skip
-    with installation(tmp_path / "plant", f"{postgres.url}?options=-csearch_path%3Dmany") as plant:
+    with postgres() as server, installation(tmp_path / "plant", server.url) as plant:
         seconds = many(plant, keys, 5, 3000)
         rows = sum(ROWS + number for number in range(5))
         lost = plant.lost(*keys, rows=rows) + twice(plant, *keys)

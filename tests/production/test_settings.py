@@ -39,6 +39,8 @@ def good(tmp_path: Path) -> dict[str, str]:
 def test_good_settings_are_no_problem(good):
     assert problems(good) == []
     assert problems({**good, "CQOX_IMAGE": "cqox@sha256:" + "a" * 64, **DEFAULTS}) == []
+    pair = "postgresql+psycopg2://cqox:secret@/cqox?host=one:5432&host=two:5432&target_session_attrs=read-write"
+    assert problems({**good, "CQOX_POSTGRES_URL": pair}) == []
 
 
 def test_every_setting_that_is_missing_is_named_at_once(good):
