@@ -42,7 +42,7 @@ class Refits:
     asked, refused : int
         Refits that were tried, and those without an answer.
     seconds : float
-        Wall time.
+        CPU time.
     complete : bool
         Whether the time budget sufficed.
     """
@@ -80,7 +80,7 @@ def refit(
     changes : mapping, optional
         Parameters that differ.
     """
-    started, effects, asked, complete = time.monotonic(), [], 0, True
+    started, effects, asked, complete = time.process_time(), [], 0, True
     given = {name: value for name, value in estimate.provenance.get("params", {}).items() if value is not None}
     for study in studies:
         if context.left() <= 0 and asked >= FEWEST:
@@ -94,7 +94,7 @@ def refit(
                 answer.headline
             ]
             effects.append(found[0])
-    return Refits(tuple(effects), asked, asked - len(effects), time.monotonic() - started, complete)
+    return Refits(tuple(effects), asked, asked - len(effects), time.process_time() - started, complete)
 
 
 def check(spec: SensitivitySpec, estimate: EffectEstimate, context: Context) -> Refusal | None:

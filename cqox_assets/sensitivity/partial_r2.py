@@ -32,7 +32,9 @@ _SCORED = {"aipw", "double_ml", "dr_learner", "s_learner", "t_learner", "x_learn
 _CHECKED = 20
 _PREDICTED = ("propensity", "outcome_reference", "outcome_compared")
 _MOST_ROWS, _KEPT = 50_000, 8
-_SHORT: dict[tuple[Any, ...], tuple[float, float]] = {}  # fits without a benchmark, shared by the estimates of a study
+# What the estimates of one study share: fits without a benchmark, and what benchmarks do to the regression.
+_SHORT: dict[tuple[Any, ...], tuple[float, float]] = {}
+_LINEAR: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,11 @@ def _ask(
     else:
         point, limit = robustness_value(linear, params.q), robustness_value(linear, params.q, 1 - params.level)
         model, parts = "linear", None
-    bounds = _bounds(study, linear, params, (y, d, x, weights))
+    key = study.fingerprint, study.arms, params.benchmark, params.strengths, params.level
+    if key not in _LINEAR:
+        _make_room(_LINEAR)
+        _LINEAR[key] = _bounds(study, linear, params, (y, d, x, weights))
+    bounds = _LINEAR[key]
     if parts is not None and bounds and context.nuisance is not None and context.left() > 0:
         bounds = _cross_fitted_bounds(study, effect, params, parts, bounds, context.nuisance) or bounds
     judged = judge("robustness_value", limit, thresholds=study.thresholds, severities=study.severities)
@@ -235,10 +241,15 @@ def _parts_without(study: Study, name: str, held: Nuisance) -> tuple[float, floa
             return None
         frame = found.predictions[study.arms[-1]]
         e, m0, m1 = (frame[column].to_numpy() for column in _PREDICTED)
-        while len(_SHORT) >= _KEPT:
-            _SHORT.pop(next(iter(_SHORT)))
+        _make_room(_SHORT)
         _SHORT[key] = residual_parts(study.column(Role.OUTCOME), study.column(Role.TREATMENT), e, (m0, m1))
     return _SHORT[key]
+
+
+def _make_room(held: dict[tuple[Any, ...], Any]) -> None:
+    """Forget what was kept longest."""
+    while len(held) >= _KEPT:
+        held.pop(next(iter(held)))
 
 
 def _candidates(study: Study, params: PartialR2Params, y: np.ndarray, d: np.ndarray, x: np.ndarray) -> Sequence[int]:

@@ -14,6 +14,7 @@ from cqox_assets.numerics.perturb import permutations, subsets
 from cqox_assets.result import EffectEstimate, Interval, Refusal, SensitivityResult
 from cqox_assets.sensitivity._refit import refit
 from cqox_assets.spec import Context
+from cqox_assets.study import Role
 
 ROLES = {"outcome": "y", "treatment": "d", "covariates": ["x", "z"]}
 REFITS = (
@@ -181,3 +182,48 @@ def test_whole_clusters_are_permuted_and_kept_together() -> None:
         assert (pd.Series(values[rows]).groupby(cluster).nunique() == 1).all()
     for rows in subsets(30, 0.5, 5, 0, cluster):
         assert sorted(np.bincount(cluster[rows], minlength=6)) == [0, 0, 0, 5, 5, 5]
+
+
+def test_changed_data_are_fitted_once_for_all_that_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two estimators on the same permutations share the fits, and get the numbers that each would get alone."""
+    from cqox_assets.mapping.prepare import prepare
+    from cqox_assets.nuisance import models
+    from cqox_assets.runner import runner_for
+
+    table = frame(n=300)
+    study = prepare(table, ROLES)
+    changed = [
+        study.with_column("d", table["d"].to_numpy(float)[rows], Role.TREATMENT) for rows in permutations(300, 3, 0)
+    ]
+    real, made = models.predict_nuisances, []
+    monkeypatch.setattr(models, "predict_nuisances", lambda *given: made.append(1) or real(*given))
+    fits = models.Fits()
+    for name in ("aipw", "double_ml"):
+        estimate = estimated(table, name)
+        made.clear()
+        alone = refit(estimate, changed, runner_for())
+        assert len(made) >= 3
+        shared = refit(estimate, changed, runner_for(Context(fits=fits)))
+        assert alone.estimates.tolist() == shared.estimates.tolist()
+    made.clear()
+    refit(estimate, changed, runner_for(Context(fits=fits)))
+    assert not made
+    refit(
+        estimate, [study.with_column("y", table["y"].to_numpy() + 1e-9, Role.OUTCOME)], runner_for(Context(fits=fits))
+    )
+    assert made  # the smallest change is another content
+
+
+def test_what_is_kept_is_bounded() -> None:
+    from cqox_assets.mapping.prepare import prepare
+    from cqox_assets.nuisance.models import Data, Fits
+
+    data = Data.of(prepare(frame(n=200), ROLES))
+    fold = data.content_folds(5, 0)
+    fits = Fits(most_bytes=2 * 200 * 6 * 8)
+    for seed in range(5):
+        fits.predicted(data, fold, "linear", seed)
+    assert len(fits._held) == 2
+    nothing = Fits(0)
+    nothing.predicted(data, fold, "linear", 0)
+    assert not nothing._held
