@@ -185,7 +185,7 @@ class Fits:
         key = hashlib.blake2b(f"{learner} {seed}".encode(), digest_size=16)
         for column in (data.x, data.y, data.d, data.sampling, fold):
             key.update(f"{column.shape} {column.dtype}".encode())
-            key.update(np.ascontiguousarray(column))
+            key.update(np.ascontiguousarray(column).tobytes())
         found = self._held.pop(key.digest(), None)
         if found is None:
             found = predict_nuisances(data, data.folded(fold, seed), learner)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from cqox_assets.measures import Status
 from cqox_assets.result import EffectEstimate, Refusal, SensitivityResult
-from cqox_assets.sensitivity._refit import FEWEST, ROWS, RefitParams, check, effects_table, refit, result
+from cqox_assets.sensitivity._refit import AGAIN, FEWEST, RefitParams, check, effects_table, refit, result
 from cqox_assets.spec import Context, SensitivitySpec
 from cqox_assets.study import Role, Study
 
@@ -22,7 +22,8 @@ def run(study: Study, estimate: EffectEstimate, params: RefitParams, context: Co
 
     Notes
     -----
-    Judged is the largest change in standard errors of the estimate. A covariate whose absence changes the answer is a
+    Judged is the largest change in standard errors of the estimate. Covariates that change nothing at all are not used
+    by the estimator, so nothing was left out. A covariate whose absence changes the answer is a
     confounder that the answer rests on; whether all such are mapped is the question behind it.
     """
     refusal = check(SPEC, estimate, context)
@@ -47,6 +48,10 @@ def run(study: Study, estimate: EffectEstimate, params: RefitParams, context: Co
         return Refusal(SPEC.name, "refits_refused", "no refit was answered", "see why the estimator refuses such data")
     table = pd.concat(rows, ignore_index=True)
     table["change"] = (table["estimate"] - estimate.estimate) / (estimate.std_error or 1.0)
+    table = table[(table["kind"] == "cluster") | (table["change"] != 0)].reset_index(drop=True)
+    if table.empty:
+        reason = f"{estimate.estimator} uses none of the covariates, and there are no clusters"
+        return Refusal(SPEC.name, "nothing_to_leave_out", reason, "ask about an estimate that adjusts for them")
     worst = table.iloc[int(np.abs(table["change"].to_numpy()).argmax())]
     null = estimate.headline.null
     turned = np.sign(table["estimate"] - null) != np.sign(estimate.estimate - null)
@@ -69,7 +74,7 @@ def run(study: Study, estimate: EffectEstimate, params: RefitParams, context: Co
 
 
 def _spent(started: float, missed: int) -> str:
-    cut = f", {missed} left in as the time budget ended" if missed else ""
+    cut = f", {missed} not tried as the time budget ended" if missed else ""
     return f"{time.process_time() - started:.1f} s{cut}"
 
 
@@ -101,7 +106,7 @@ SPEC = SensitivitySpec(
     run=run,
     holds="No single covariate or cluster carries the conclusion.",
     breaks="One covariate or cluster carries the conclusion, which is as good as that one is.",
-    applies_to=ROWS,
+    applies_to=AGAIN,
     reference="Belsley, Kuh & Welsch 1980, doi:10.1002/0471725153",
     params=RefitParams,
     most=2,

@@ -24,6 +24,7 @@ from cqox_assets.numerics.omitted_variables import (
     robustness_value,
 )
 from cqox_assets.result import Effect, EffectEstimate, Estimand, Nuisance, Refusal, SensitivityResult
+from cqox_assets.sensitivity._refit import confoundable
 from cqox_assets.spec import CommonParams, Context, SensitivitySpec
 from cqox_assets.study import Role, Study, TreatmentKind
 
@@ -73,7 +74,7 @@ def run(
     known covariate would do (Cinelli & Hazlett 2020, doi:10.1111/rssb.12348; for cross-fitted estimates
     Chernozhukov et al. 2022, doi:10.3386/w30302).
     """
-    if estimate.estimand not in SPEC.applies_to:
+    if estimate.estimand not in SPEC.applies_to or not confoundable(estimate):
         reason = f"the {estimate.estimand} of {estimate.estimator} does not rest on unconfounded treatment"
         return _refuse("not_applicable", reason, f"ask about an estimate of {', '.join(SPEC.applies_to)}")
     fingerprint, study = study.fingerprint, study.studied()
@@ -90,17 +91,19 @@ def run(
     if not rows:
         return _refuse("unknown_scale", "the estimate has no difference of means to ask about", "estimate a difference")
     head = rows[0]
+    of_what = "the estimate" if head["robustness_value_limit"] is None else "the interval's limit"
     return SensitivityResult(
         name=SPEC.name,
         estimator=estimate.estimator,
         estimand=estimate.estimand,
         value=head["value"],
-        unit="partial R2 with treatment and outcome, of the interval's limit",
+        unit=f"partial R2 with treatment and outcome, of {of_what}",
         status=Status(head["status"]),
         meaning=head["meaning"],
         advice=head["advice"],
         table=pd.DataFrame(rows),
         provenance={"fingerprint": fingerprint},
+        implies=head["implies"],
     )
 
 
@@ -151,17 +154,23 @@ def _ask(
     overturned = own and equal is not None and equal["low"] <= 0 <= equal["high"]
     status = Status.WARN if overturned and judged.status is Status.PASS else judged.status
     meaning, advice = _sentences(study, (point, limit, model), equal, status, overturned)
-    facts = {"contrast": effect.contrast, "model": model, "status": status.value, "value": limit, "meaning": meaning,
-             "advice": advice, "robustness_value": point, "robustness_value_limit": limit}  # fmt: skip
+    implies = ""
+    if overturned and equal is not None and judged.status is Status.PASS:
+        implies = f"A hidden confounder as strong as '{equal['benchmark']}' would overturn the result."
+    facts = {"contrast": effect.contrast, "model": model, "status": status.value,
+             "value": point if limit is None else limit, "meaning": meaning, "advice": advice, "implies": implies,
+             "robustness_value": point, "robustness_value_limit": limit}  # fmt: skip
     base = {"estimate": linear.estimate, "std_error": linear.std_error, "df": linear.df,
             "partial_r2": linear.partial_r2, "benchmark": "", "strength": 0.0, "r2dz_x": 0.0, "r2yz_dx": 0.0,
             "adjusted_estimate": linear.estimate, "low": math.nan, "high": math.nan, "bounds": ""}  # fmt: skip
     return [facts | base | row for row in ({}, *bounds)]
 
 
-def _of_scale(effect: Effect, scale: float, q: float) -> tuple[float, float]:
+def _of_scale(effect: Effect, scale: float, q: float) -> tuple[float, float | None]:
     point = robustness_of_scale(q * abs(effect.estimate - effect.null), scale)
-    if effect.interval is None or effect.interval.covers(effect.null):
+    if effect.interval is None:
+        return point, None
+    if effect.interval.covers(effect.null):
         return point, 0.0
     near = min(abs(effect.interval.low - effect.null), abs(effect.interval.high - effect.null))
     return point, robustness_of_scale(near if math.isfinite(near) else 0.0, scale)
@@ -272,15 +281,16 @@ def _t_quantile(level: float, df: int) -> float:
 
 def _sentences(
     study: Study,
-    found: tuple[float, float, str],
+    found: tuple[float, float | None, str],
     equal: dict[str, Any] | None,
     status: Status,
     overturned: bool,
 ) -> tuple[str, str]:
     point, limit, model = found
+    end = "there is no interval to ask about" if limit is None else f"and {limit:.1%} to move its interval to no effect"
     meaning = (
         f"A hidden confounder would have to explain {point:.1%} of what is left of treatment and of outcome "
-        f"to explain the estimate away, and {limit:.1%} to move its interval to no effect ({model} model)."
+        f"to explain the estimate away, {end} ({model} model)."
     )
     if equal is not None:
         meaning += (
@@ -291,6 +301,8 @@ def _sentences(
         return meaning, "Assignment was random, so this informs about drop-out and broken randomisation only."
     if status is Status.PASS:
         return meaning, "Ask whether any unmeasured cause could be that strong; if none is known, rely on the estimate."
+    if limit is None:
+        return meaning, "Use an inference that gives an interval, such as inference: bootstrap."
     if limit == 0:
         return meaning, "Gather more rows before asking about hidden confounding: chance alone explains the result."
     if overturned and equal is not None:

@@ -170,8 +170,8 @@ def _answer(
     quarters = np.quantile(same["estimate"], [0, 0.25, 0.5, 0.75, 1])
     low, first, median, third, high = (float(value) for value in quarters)
     meaning = (
-        f"Of {len(same)} specifications of the {estimate.estimand} ({same['estimator'].nunique()} estimators, "
-        f"{same['covariate_set'].nunique()} covariate sets, {same['sample'].nunique()} samples; {seconds:.1f} s"
+        f"Of {len(same)} specifications of the {estimate.estimand} ({_count(same, 'estimator')}, "
+        f"{_count(same, 'covariate_set')}, {_count(same, 'sample')}; {seconds:.1f} s"
         f"{_left_words(table)}) {agree:.0%} have the estimate's sign and {significant:.0%} an interval beyond no "
         f"effect on that side; their median is {median:.4g}, half lie between {first:.4g} and {third:.4g}, all between "
         f"{low:.4g} and {high:.4g}."
@@ -185,6 +185,11 @@ def _answer(
         SPEC.name, estimate.estimator, estimate.estimand, agree, "share of specifications with the estimate's sign",
         judged.status, meaning, advice, table, {"fingerprint": fingerprint},
     )  # fmt: skip
+
+
+def _count(table: pd.DataFrame, column: str) -> str:
+    found = table[column].nunique()
+    return f"{found} {column.replace('_', ' ')}{'' if found == 1 else 's'}"
 
 
 def _left_words(table: pd.DataFrame) -> str:
