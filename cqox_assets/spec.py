@@ -27,8 +27,6 @@ from cqox_assets.study import Role, Study, TreatmentKind
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from cqox_assets.nuisance.models import Fits
-
 
 @dataclass(frozen=True)
 class CommonParams:
@@ -102,6 +100,13 @@ def build_params(kind: type[CommonParams], values: Mapping[str, Any]) -> CommonP
         raise CatalogError(f"a parameter has a value of the wrong type: {error}") from error
 
 
+class Fits(Protocol):
+    """Nuisance predictions that are fitted once for equal data; `nuisance.models.Fits` keeps them."""
+
+    def predicted(self, data: Any, fold: np.ndarray, learner: str, seed: int) -> pd.DataFrame:
+        """Return cross-fitted predictions of the rows of `data` in their folds."""
+
+
 @dataclass
 class Context:
     """What an entry may use besides its study: shared nuisances, other entries and a time budget.
@@ -128,7 +133,7 @@ class Context:
     budget_seconds: float | None = None
     arm: str | None = None
     catalogue: "Callable[[Study], Mapping[str, EstimatorSpec]] | None" = None
-    fits: "Fits | None" = None
+    fits: Fits | None = None
     started: float = field(default_factory=time.process_time)
 
     @classmethod
