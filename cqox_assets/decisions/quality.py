@@ -128,6 +128,8 @@ def sensitivity_reasons(evidence: Evidence, contrast: str | None = None) -> list
         question = asked[len(asked) // 2]
         allows = {"fail": HOLD, "warn": CANARY, "not_run": CANARY}.get(question.status, GO)
         found.append(_sensitivity_reason(question, allows))
+    if evidence.unasked:
+        found.append(Reason("sensitivity", CANARY, say("unasked"), say("unasked_flips")))
     if evidence.untested:
         found.append(Reason("sensitivity", CANARY, say("untested"), say("untested_flips")))
     return found
