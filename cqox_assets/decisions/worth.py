@@ -5,7 +5,7 @@ from typing import Any
 
 from cqox_assets.decisions import document as doc
 from cqox_assets.decisions.document import Block, Section, Speaker, number
-from cqox_assets.decisions.language import joined, known, listing, say, term
+from cqox_assets.decisions.language import entry, joined, known, listing, say, term
 from cqox_assets.wording import money, share, short, with_unit
 
 _ADVICE = {"treat": "pass", "do not treat": "fail", "test further": "warn", "too few rows": "not_run"}
@@ -37,7 +37,8 @@ def policy_section(card: Mapping[str, Any], speak: Speaker) -> Section | None:
     blocks += doc.fold(speak("tree_rules"), page.rules(rules))
     blocks += [doc.notice(speak.said(known(text))) for text in found.get("notices") or ()]
     if found.get("method"):
-        blocks += doc.fold(speak("how_computed"), [doc.text(f"{found['method']}.", quiet=True)])
+        method = speak.said(entry("formulas", "policy", f"{found['method']}."))
+        blocks += doc.fold(speak("how_computed"), [doc.text(method, quiet=True)])
     return Section("policy", speak("policy"), blocks)
 
 
