@@ -15,19 +15,17 @@ from cqox_assets.spec import CommonParams
 
 OWNERS = ["team:analytics"]
 FRESHNESS = dg.FreshnessPolicy.time_window(fail_window=timedelta(days=62), warn_window=timedelta(days=35))
-K8S_RESOURCES: Mapping[str, Mapping[str, Any]] = {
-    size: {
-        "dagster-k8s/config": {
-            "container_config": {
-                "resources": {
-                    "requests": {"cpu": cpu, "memory": memory},
-                    "limits": {"cpu": cpu, "memory": memory},
-                }
-            }
-        }
-    }
-    for size, cpu, memory in (("light", "500m", "1Gi"), ("heavy", "2", "4Gi"))
-}
+
+
+def _pod(cpu: str, memory: str) -> dict[str, Any]:
+    size = {"cpu": cpu, "memory": memory}
+    return {"dagster-k8s/config": {"container_config": {"resources": {"requests": size, "limits": size}}}}
+
+
+# What a pod of an op asks for, by the cost that the catalogue states; and a pod that holds all ops of such a run, one
+# after the other. Requests are limits, so that no pod is evicted for what another takes.
+K8S_RESOURCES: Mapping[str, Mapping[str, Any]] = {"light": _pod("500m", "1Gi"), "heavy": _pod("2", "4Gi")}
+RUN_RESOURCES: Mapping[str, Mapping[str, Any]] = {"light": _pod("1", "2Gi"), "heavy": _pod("2", "8Gi")}
 
 
 def stage(name: str, *, cost: Literal["light", "heavy"] = "light", kinds: set[str] | None = None) -> dict[str, Any]:

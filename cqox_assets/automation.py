@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from cqox_assets.alerts import write_alert
+from cqox_assets.assets import RUN_RESOURCES
 from cqox_assets.ingestion.inbox import delivered
 from cqox_assets.ingestion.watch import Tick, scan
 from cqox_assets.partitions import DOMAIN_PARTITIONS, DOMAINS, PARTITIONS, PERIOD, PERIODS, Partition
@@ -16,8 +17,8 @@ MOVING = dg.AssetSelection.groups("moving_figures")
 ANALYSIS = dg.AssetSelection.all() - LEDGER - MOVING
 DOWN_FROM_STUDY = ANALYSIS - dg.AssetSelection.groups("ingestion", "mapping", "gates")
 _TICK_SECONDS = 10
-_RUN_SIZE = {"dagster-k8s/config": {"container_config": {"resources": {
-    "requests": {"cpu": "2", "memory": "4Gi"}, "limits": {"cpu": "2", "memory": "8Gi"}}}}}  # fmt: skip
+# More pods than this at once wait for one another within a run; over all runs the limits of the pools hold.
+_PODS_OF_A_RUN = 16
 
 
 @dg.executor(
@@ -34,12 +35,15 @@ def kubernetes_executor(init_context: dg.InitExecutorContext) -> Any:
     """
     from dagster_k8s import k8s_job_executor
 
-    config = {"retries": {"enabled": {}}, **init_context.executor_config}
+    config = {"retries": {"enabled": {}}, "max_concurrent": _PODS_OF_A_RUN, **init_context.executor_config}
     creation = k8s_job_executor.executor_creation_fn
     if creation is None:
         raise dg.DagsterInvalidDefinitionError("dagster-k8s has no executor; install dagster-k8s")
     return creation(init_context._replace(executor_config=config))
 
+
+# A pod that dies with its node takes its op along, not the run. An exception is retried too: there is one policy.
+STEP_RETRIES = dg.RetryPolicy(max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
 analyse_partition = dg.define_asset_job(
     "analyse_partition",
@@ -47,7 +51,7 @@ analyse_partition = dg.define_asset_job(
     description="One partition from the inbox to the decision card, in one process.",
     partitions_def=PARTITIONS,
     executor_def=dg.in_process_executor,
-    tags=_RUN_SIZE,
+    tags=RUN_RESOURCES["heavy"],
 )
 analyse_with_kubernetes = dg.define_asset_job(
     "analyse_with_kubernetes",
@@ -55,6 +59,8 @@ analyse_with_kubernetes = dg.define_asset_job(
     description="The same assets with one pod per op, for data that one machine does not hold.",
     partitions_def=PARTITIONS,
     executor_def=kubernetes_executor,
+    op_retry_policy=STEP_RETRIES,
+    tags=RUN_RESOURCES["light"],  # this pod only starts the others
 )
 backfill_effects = dg.define_asset_job(
     "backfill_effects",
@@ -62,7 +68,7 @@ backfill_effects = dg.define_asset_job(
     description="Estimates, sensitivity, figures and cards again from the stored studies, without reading the inbox.",
     partitions_def=PARTITIONS,
     executor_def=dg.in_process_executor,
-    tags=_RUN_SIZE,
+    tags=RUN_RESOURCES["heavy"],
 )
 draw_moving_figures = dg.define_asset_job(
     "draw_moving_figures",
@@ -70,6 +76,7 @@ draw_moving_figures = dg.define_asset_job(
     description="Interactive pages and animations of an analysed partition, and its report site with them.",
     partitions_def=PARTITIONS,
     executor_def=dg.in_process_executor,
+    tags=RUN_RESOURCES["light"],
 )
 roll_up = dg.define_asset_job(
     "roll_up",
@@ -77,6 +84,7 @@ roll_up = dg.define_asset_job(
     description="Effect histories of a domain and the network of domains.",
     partitions_def=DOMAIN_PARTITIONS,
     executor_def=dg.in_process_executor,
+    tags=RUN_RESOURCES["light"],
 )
 JOBS = [analyse_partition, analyse_with_kubernetes, backfill_effects, draw_moving_figures, roll_up]
 _ANALYSES = ("analyse_partition", "analyse_with_kubernetes", "backfill_effects", "__ASSET_JOB")

@@ -1,6 +1,6 @@
 """What every estimator costs on a simulated study, and how far its answer is from the known truth.
 
-`python -m cqox_assets.benchmark --rows 10000 [--peers] [--json FILE]` prints the table and writes it.
+`python -m cqox_assets.benchmark --rows 10000 [--peers] [--json FILE] [--out PAGE]` prints the table and writes it.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from cqox_assets.benchmarks.page import add
 from cqox_assets.benchmarks.peers import PEERS, Peer
 from cqox_assets.benchmarks.process import Worker
 from cqox_assets.benchmarks.report import text_report
@@ -210,6 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=lambda text: int(float(text)), default=10_000, help="rows of every study")
     parser.add_argument("--peers", action="store_true", help="also measure the libraries a user would pick")
     parser.add_argument("--json", type=Path, default=None, help="file that the figures are written to")
+    parser.add_argument("--out", type=Path, default=None, help="markdown page of all sizes, with a JSON file beside it")
     parser.add_argument("--only", nargs="*", default=(), help="estimators; all by default")
     parser.add_argument("--threads", type=int, default=None, help="1 below 20,000 rows, else all CPUs, by default")
     parser.add_argument("--repeats", type=int, default=None, help="warm calls; the median counts")
@@ -226,6 +228,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.json is not None:
         chosen.json.parent.mkdir(parents=True, exist_ok=True)
         chosen.json.write_text(to_text(content) + "\n", encoding="utf-8")
+    if chosen.out is not None:
+        add(content, chosen.out)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from cqox_assets.partitions import Partition
 from cqox_assets.spec import Drawing, FigureSpec, Inputs
 from cqox_assets.stored import FigureRecord
 from cqox_resources.reports import ReportStore
+from cqox_resources.store import UnreachableStoreError
 
 MOVING = ("html", "gif")
 
@@ -54,6 +55,8 @@ def recorded(
     except NotDrawnError as error:
         reports.remove(folder, spec.name, kinds)
         return FigureRecord(spec.name, spec.title, spec.question, "not_drawn", error.message)
+    except UnreachableStoreError:  # says nothing about the figure, and must not take the one that was drawn before
+        raise
     except Exception as error:  # one figure that cannot be drawn must not take the card with it
         reports.remove(folder, spec.name, kinds)
         said = f"{type(error).__name__}: {error}"

@@ -37,11 +37,13 @@ class ResultIOManager(dg.UPathIOManager):
         parts = codec.encode(obj)
         fingerprint = _text(context.output_metadata.get("fingerprint"))
         known = {"fingerprint": fingerprint} if fingerprint else {}
-        store.save(path, replace(parts, facts={**parts.facts, **known, "run_id": context.run_id}))
+        with store.explaining(path):
+            store.save(path, replace(parts, facts={**parts.facts, **known, "run_id": context.run_id}))
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> Any:
         """Return a stored value."""
-        return store.load(path, self._by_kind)
+        with store.explaining(path):
+            return store.load(path, self._by_kind)
 
     def make_safe_partition_path(self, base_path: UPath, partition: str) -> UPath:
         """Return the folder of a partition; `domain|period` and its slash form are the same one."""

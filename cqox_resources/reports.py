@@ -2,9 +2,12 @@
 
 import os
 import tempfile
+from io import FileIO
 from pathlib import Path
 
 from upath import UPath
+
+from cqox_resources.store import explaining
 
 
 class ReportStore:
@@ -25,15 +28,20 @@ class ReportStore:
     def write(self, path: str, content: bytes) -> UPath:
         """Put a file in place in one step and return where it is."""
         target = self._root / path
-        if target.protocol not in ("", "file", "local"):
-            target.fs.pipe_file(target.path, content)
-            return target
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=str(target.parent), prefix=".", suffix=".tmp")
-        with os.fdopen(handle, "wb") as sink:
-            sink.write(content)
-        Path(name).chmod(0o644)
-        Path(name).replace(str(target))
+        with explaining(target):
+            if target.protocol not in ("", "file", "local"):
+                target.fs.pipe_file(target.path, content)
+                return target
+            target.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=str(target.parent), prefix=".", suffix=".tmp")
+            try:
+                with os.fdopen(handle, "wb") as sink:
+                    sink.write(content)
+                Path(name).chmod(0o644)
+                Path(name).replace(str(target))
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
         return target
 
     def read(self, path: str) -> bytes | None:
@@ -55,11 +63,16 @@ class ReportStore:
         target = self._root / path
         if target.protocol not in ("", "file", "local"):
             return self.write(path, (self.read(path) or b"") + content)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with Path(str(target)).open("ab") as sink:
-            sink.write(content)
-            sink.flush()
-            os.fsync(sink.fileno())
+        with explaining(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with Path(str(target)).open("ab", buffering=0) as sink:
+                before = sink.tell()
+                try:
+                    _write_all(sink, content)
+                    os.fsync(sink.fileno())
+                except OSError:
+                    sink.truncate(before)  # half a line would make every later one unreadable
+                    raise
         return target
 
     def remove(self, folder: str, stem: str, kinds: tuple[str, ...] | None = None) -> None:
@@ -73,3 +86,10 @@ class ReportStore:
     def url(self, path: str) -> str:
         """Return the link to a file."""
         return f"{self._prefix}/{path}"
+
+
+def _write_all(sink: FileIO, content: bytes) -> None:
+    """Write everything: a file system that fills up takes a part of it first."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[sink.write(rest) :]

@@ -1,16 +1,18 @@
 """Stores a result as a folder: parts under their content hash, then one small manifest, replaced last.
 
-A reader follows the manifest, so a writer that is killed leaves the old result or the new one, never a mixture.
+A reader follows the manifest, so a writer that is killed, or finds no room, leaves the old result or the new one, never
+a mixture.
 Parts of the previous manifest are kept, so that a reader who has just read it still finds them.
 """
 
+import contextlib
+import errno
 import hashlib
 import io
 import json
 import os
 import tempfile
 import threading
-import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -24,6 +26,9 @@ from upath import UPath
 MANIFEST = "manifest.json"
 _SMALL_BYTES = 1 << 20
 _KEPT_BYTES = 1 << 26
+FORMAT = 1
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_AWAY = getattr(errno, "EREMOTEIO", errno.EIO)  # what s3fs makes of answers with 500
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,27 @@ class Codec(Protocol):
 
 class DamagedResultError(Exception):
     """A stored result is missing a part or was written by something else."""
+
+
+class UnreachableStoreError(OSError):
+    """The file system is full or the object store does not answer; what was stored before is as it was."""
+
+
+@contextlib.contextmanager
+def explaining(place: "UPath | Path") -> Iterator[None]:
+    """Name place and remedy where a file system is full or an object store away; the plain error has neither."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            said = f"no room to write {place} ({error.strerror}); free some space"
+        elif error.errno == _AWAY:
+            said = f"the object store does not answer for {place} ({error.strerror}); see that it does"
+        else:
+            raise
+        raise UnreachableStoreError(
+            error.errno, f"{said} and run the partition again: what was stored before is as it was"
+        ) from None
 
 
 class LazyFrames(Mapping[str, pd.DataFrame]):
@@ -126,7 +152,7 @@ def save(folder: UPath, parts: Parts) -> dict[str, Any]:
     mine = {document, *frames.values()}
     earlier = set(_files(before)) if before else set()
     described = {
-        "format": 1,
+        "format": FORMAT,
         "kind": parts.kind,
         "document": document,
         "frames": frames,
@@ -144,7 +170,8 @@ def _sweep(folder: UPath) -> None:
     """Remove scratch files that a killed writer left more than an hour ago."""
     if not _is_local(folder):
         return
-    limit = time.time() - 3600
+    # The file system's own clock: that of a file server may be hours away from ours.
+    limit = (Path(str(folder)) / MANIFEST).stat().st_mtime - 3600
     for path in Path(str(folder)).glob(".*.tmp"):
         if path.stat().st_mtime < limit:
             path.unlink(missing_ok=True)
@@ -173,8 +200,11 @@ def load(folder: UPath, codecs: Mapping[str, Codec], found: Mapping[str, Any] | 
     if described is None:
         raise FileNotFoundError(f"nothing is stored in {folder}; materialize the asset first")
     codec = codecs.get(described["kind"])
-    if codec is None:
-        raise DamagedResultError(f"{folder} holds a '{described['kind']}', which this version cannot read")
+    if codec is None or described.get("format", FORMAT) > FORMAT:
+        raise DamagedResultError(
+            f"{folder} holds a '{described['kind']}' in format {described.get('format', FORMAT)}, which this version "
+            f"cannot read: it reads format {FORMAT}; upgrade it, or materialize the asset again"
+        )
     try:
         document = json.loads(_read_part(folder / described["document"]))
     except FileNotFoundError as error:
@@ -261,24 +291,27 @@ def _put_frame(folder: UPath, frame: "pd.DataFrame | Path") -> str:
     name = f"{digest.hexdigest()[:32]}.parquet"
     target = folder / name
     if not target.exists():
-        with frame.open("rb") as source:
-            _replace(target, source)
+        _replace(target, frame)
     return name
 
 
-def _replace(target: UPath, content: "bytes | BinaryIO") -> None:
+def _replace(target: UPath, content: "bytes | Path") -> None:
     """Put the content in place in one step; object stores do that by themselves, local files by renaming."""
     if not _is_local(target):
+        # Never as a stream: one that breaks would be closed, and its beginning be stored under the name of the whole.
         if isinstance(content, bytes):
             target.fs.pipe_file(target.path, content)
-            return
-        with target.open("wb") as sink:
-            _copy(content, sink)
+        else:
+            target.fs.put_file(str(content), target.path)
         return
     handle, name = tempfile.mkstemp(dir=str(target.parent), prefix=f".{uuid.uuid4().hex[:8]}", suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as sink:
-            _copy(content, sink)
+            if isinstance(content, bytes):
+                sink.write(content)
+            else:
+                with content.open("rb") as source:
+                    _copy(source, sink)
             sink.flush()
             os.fsync(sink.fileno())
         Path(name).replace(str(target))
@@ -287,11 +320,8 @@ def _replace(target: UPath, content: "bytes | BinaryIO") -> None:
         raise
 
 
-def _copy(content: "bytes | BinaryIO", sink: Any) -> None:
-    if isinstance(content, bytes):
-        sink.write(content)
-        return
-    while block := content.read(1 << 22):
+def _copy(source: BinaryIO, sink: Any) -> None:
+    while block := source.read(1 << 22):
         sink.write(block)
 
 

@@ -7,7 +7,10 @@ from cqox_assets.automation import JOBS, SCHEDULES, SENSORS
 from cqox_assets.stored import CODECS
 from cqox_resources.io_manager import ResultIOManager
 from cqox_resources.settings import Settings
+from dagster_deploy.observability.attach import attach
 from dagster_deploy.warehouse.assets import bi_tables
+
+attach()
 
 
 @dg.resource(description="Where things live; read from the environment when a run starts.")

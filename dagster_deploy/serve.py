@@ -13,8 +13,10 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from cqox_resources.settings import Settings
+from dagster_deploy.observability.settings import Observing
 
 ROOT = Path(__file__).resolve().parent.parent
 FIRST_SAMPLE = "policy|2025-01"
@@ -62,10 +64,26 @@ def create_storage() -> None:
 
 def start_daemon(workspace: Path, log: Path) -> "subprocess.Popen[bytes]":
     """Start the daemon that runs sensors, schedules and the queue; what it and its runs say goes to a file."""
-    command = [sys.executable, "-m", "dagster._daemon", "run", "-w", str(workspace)]
+    command = [sys.executable, "-m", "dagster_deploy.observability", "daemon", "-w", str(workspace)]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as sink:
         return subprocess.Popen(command, cwd=ROOT, stdout=sink, stderr=subprocess.STDOUT)
+
+
+def keep_daemon(workspace: Path, log: Path, stopping: threading.Event) -> None:
+    """Run the daemon until it is to stop; start it again when it ends by itself or is killed."""
+    while not stopping.is_set():
+        daemon = start_daemon(workspace, log)
+        while daemon.poll() is None and not stopping.wait(1):
+            pass
+        if daemon.poll() is None:
+            daemon.terminate()
+            try:
+                daemon.wait(20)
+            except subprocess.TimeoutExpired:
+                daemon.kill()
+        elif not stopping.wait(2):
+            print(f"  The daemon ended (code {daemon.returncode}) and is started again; its log: {log}", flush=True)
 
 
 def serve_web(host: str, port: int, workspace: Path) -> None:
@@ -77,6 +95,11 @@ def serve_web(host: str, port: int, workspace: Path) -> None:
 
     from dagster_deploy.web import Webserver
 
+    observing = Observing.required()
+    if observing.log_format == "json":
+        from dagster_deploy.observability.logs import write_json
+
+        write_json("web", observing.log_level)
     with (
         DagsterInstance.get() as instance,
         WorkspaceProcessContext(
@@ -84,7 +107,10 @@ def serve_web(host: str, port: int, workspace: Path) -> None:
         ) as context,
     ):
         app = Webserver(context).create_asgi_app()
-        uvicorn.run(app, host=host, port=port, log_level="warning")
+        options: dict[str, Any] = {"host": host, "port": port, "log_level": "warning"}
+        if observing.log_format == "json":
+            options["log_config"] = None  # what uvicorn says goes where the other logs go
+        uvicorn.run(app, **options)
 
 
 def _deliver(settings: Settings, url: str) -> None:
@@ -117,6 +143,7 @@ def main() -> None:
     parser.add_argument("--no-daemon", action="store_true", help="only the web server; nothing is picked up or queued")
     options = parser.parse_args()
     settings = Settings.from_env()
+    Observing.required()
     prepare_home(settings)
     port, workspace = free_port(options.host, options.port), ROOT / "workspace.yaml"
     url = f"http://{options.host}:{port}"
@@ -127,21 +154,21 @@ def main() -> None:
         deliver_profiles(settings.home)
     log = settings.home / "logs" / "daemon.log"
     create_storage()
-    daemon = None if options.no_daemon else start_daemon(workspace, log)
-    print(f"\n  CQOx is starting: {url}", flush=True)
-    print(f"  Inbox: {settings.inbox}/<domain>/<YYYY-MM>/\n  Log of the runs: {log}\n", flush=True)
-    if options.samples:
-        threading.Thread(target=_deliver, args=(settings, url), daemon=True).start()
+    stopping = threading.Event()
+    keeper = threading.Thread(target=keep_daemon, args=(workspace, log, stopping))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
+        if not options.no_daemon:
+            keeper.start()
+        print(f"\n  CQOx is starting: {url}", flush=True)
+        print(f"  Inbox: {settings.inbox}/<domain>/<YYYY-MM>/\n  Log of the runs: {log}\n", flush=True)
+        if options.samples:
+            threading.Thread(target=_deliver, args=(settings, url), daemon=True).start()
         serve_web(options.host, port, workspace)
     finally:
-        if daemon is not None:
-            daemon.terminate()
-            try:
-                daemon.wait(20)
-            except subprocess.TimeoutExpired:
-                daemon.kill()
+        stopping.set()
+        if keeper.is_alive():
+            keeper.join()
 
 
 if __name__ == "__main__":

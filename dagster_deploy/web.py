@@ -1,18 +1,24 @@
-"""Our web server: Dagster's own, with the report store under /reports/."""
+"""Our web server: Dagster's own, with the report store under /reports/ and metrics under /metrics."""
 
 import html
 import mimetypes
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dagster_webserver.webserver import DagsterWebserver
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 from upath import UPath
 
 from cqox_resources.settings import Settings
+from dagster_deploy.observability.collectors import add_store, process_registry
+from dagster_deploy.observability.requests import RequestMeter, RequestMetrics
+from dagster_deploy.observability.settings import Observing
 
 # Reports hold names out of users' files: they may run their own scripts, but never with the UI's origin.
 REPORT_HEADERS = {
@@ -25,16 +31,33 @@ SAVED = {".pdf", ".ipynb", ".tex", ".jsonl", ".csv", ".parquet"}
 _STYLE = "body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem}li{margin:.3rem 0}"
 
 
-class Webserver(DagsterWebserver):  # type: ignore[type-arg]
-    """Dagster's web server plus a route for report files."""
+class Webserver(DagsterWebserver):
+    """Dagster's web server plus routes for report files and metrics."""
+
+    @cached_property
+    def registry(self) -> Any:
+        """The metrics of this server; what the store of runs says is among them unless an exporter tells it."""
+        registry, settings = process_registry(), Observing.from_env()
+        if settings.read_store:
+            add_store(registry, self._process_context.instance, settings)
+        return registry
+
+    def build_middleware(self) -> list[Middleware]:
+        """Count each request, Dagster's own middleware included."""
+        return [Middleware(RequestMeter, metrics=RequestMetrics(self.registry)), *super().build_middleware()]
 
     def build_routes(self) -> list[Any]:
-        """Put the report routes before Dagster's, whose last one takes every path."""
-        reports = [
+        """Put our routes before Dagster's, whose last one takes every path."""
+        ours = [
+            Route("/metrics", self.metrics_endpoint),
             Route("/reports", lambda _: RedirectResponse("/reports/")),
             Route("/reports/{path:path}", self.report_endpoint),
         ]
-        return [*reports, *super().build_routes()]
+        return [*ours, *super().build_routes()]
+
+    async def metrics_endpoint(self, _: Request) -> Response:
+        """Answer Prometheus."""
+        return Response(await run_in_threadpool(generate_latest, self.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def report_endpoint(self, request: Request) -> Response:
         """Serve one report file, or the list of decision cards."""
@@ -62,7 +85,7 @@ def _read(root: UPath, parts: tuple[str, ...]) -> bytes | None:
 
 def card_list(root: UPath) -> str:
     """Return a page that links every decision card."""
-    cards = sorted(root.glob("*/*/decision_card.html"), key=lambda path: path.parts) if root.is_dir() else []
+    cards = sorted(root.glob("*/*/decision_card.html"), key=str) if root.is_dir() else []
     rows = []
     for card in cards:
         domain, period = card.parts[-3], card.parts[-2]

@@ -68,7 +68,7 @@ def _gate_words(gate: Mapping[str, Any], speak: Speaker) -> dict[str, str]:
         return {"text": "", "note": detail}
     words = [_measure(gate, part, speak) for part in ("meaning", "remedy")]
     if gate["status"] == "not_run":
-        words.append(detail)
+        words.append(speak.said(known(detail)))
     return {"text": ("" if speak.language == "ja" else " ").join(part for part in words if part)}
 
 
@@ -118,7 +118,9 @@ def _sensitivity_row(row: Mapping[str, Any], speak: Speaker) -> list[Any]:
     named = {"text": title, "note": speak.said(entry("estimators", target, target.replace("_", " ")))}
     status = status_cell(row["status"], speak)
     if row["kind"] == "sensitivity":
-        said = {"text": f"{row['meaning']} {row['advice']}", "note": row["unit"]}
+        parts = [speak.said(known(row[key])) for key in ("meaning", "implies", "advice") if row.get(key)]
+        joint = "" if speak.language == "ja" else " "
+        said = {"text": joint.join(parts), "note": speak.said(known(row["unit"]))}
         return [status, named, number(row["value"], 3), said]
     if row["kind"] == "refusal":
         return [status, named, "–", _two(speak.said(known(row["reason"])), speak.said(known(row["remedy"])), speak)]
@@ -132,6 +134,7 @@ def _two(reason: str, remedy: str, speak: Speaker) -> str:
 def figure_section(card: Mapping[str, Any], speak: Speaker) -> Section:
     """Return every figure that was drawn, and why the others were not."""
     blocks: list[Block] = []
+    left: list[Block] = []
     for name, item in card["figure_details"].items():
         title = speak.said(entry("figures", name, item["title"] or name))
         if name in card["figures"]:
@@ -144,7 +147,9 @@ def figure_section(card: Mapping[str, Any], speak: Speaker) -> Section:
                 }
             )
         else:
-            blocks.append(doc.text(speak("not_drawn", title=title, reason=str(item["reason"]).rstrip(".")), quiet=True))
+            reason = known(str(item["reason"]).rstrip("."))
+            left.append(doc.text(speak("not_drawn", title=title, reason=reason), quiet=True))
+    blocks += doc.fold(speak("figures_left", count=len(left)), left)
     return Section("figures", speak("figures"), blocks)
 
 

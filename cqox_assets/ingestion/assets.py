@@ -5,7 +5,6 @@ import json
 import shutil
 import tempfile
 import weakref
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from cqox_assets.ingestion.table import Table
 from cqox_assets.partitions import Partition
 from cqox_assets.stored import Delivery
 from cqox_resources.settings import Settings
+from cqox_resources.store import explaining
 
 KEY = dg.AssetKey(["ingestion", "raw_table"])
 
@@ -58,12 +58,16 @@ def _read(settings: Settings, partition: Partition, folder: Path) -> tuple[Table
     workdir = _workdir(settings)
     while files := data_files(folder):
         try:
-            table = read_partition(files, workdir)
+            with explaining(workdir):
+                table = read_partition(files, workdir)
         except IngestionError as error:
             bad = getattr(error, "path", None)
             quarantine(settings, Path(bad or files[0]), partition.path, error.code, error.message)
             refused.append(error.message)
             continue
+        except BaseException:
+            shutil.rmtree(workdir, ignore_errors=True)  # on a full disk this is the room that is missing
+            raise
         # The I/O manager copies the rows after this function has returned, so the folder lives as long as the table.
         weakref.finalize(table, shutil.rmtree, workdir, ignore_errors=True)
         return table, refused
@@ -83,12 +87,14 @@ def _read(settings: Settings, partition: Partition, folder: Path) -> tuple[Table
 def _workdir(settings: Settings) -> Path:
     """Make a scratch folder, and clear those that a killed run has left more than a day ago."""
     scratch = settings.home / "scratch"
-    scratch.mkdir(parents=True, exist_ok=True)
-    limit = datetime.now(UTC).timestamp() - 86_400
+    with explaining(scratch):
+        scratch.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(dir=scratch))
+    limit = made.stat().st_mtime - 86_400  # by the clock of the file system, which may be another machine's
     for old in scratch.iterdir():
         if old.stat().st_mtime < limit:
             shutil.rmtree(old, ignore_errors=True)
-    return Path(tempfile.mkdtemp(dir=scratch))
+    return made
 
 
 def _declaration(folder: Path) -> tuple[Declaration, str | None]:

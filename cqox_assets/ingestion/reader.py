@@ -79,12 +79,23 @@ def _convert(
     with tempfile.TemporaryDirectory(prefix=".reading-", dir=folder) as scratch:
         scans = [_scan(file, Path(scratch), limits) for file in files]
         _refuse_misfits(files, scans)
+        scans, repeated = _without_copies(scans)
         schema = unify(scans)
         part = Path(scratch) / "typed.parquet"
         tallies = write(scans, schema, part)
         os.replace(part, folder / target)
-    notices = _notices(scans, schema, tallies)
+    notices = (*repeated, *_notices(scans, schema, tallies))
     return _table(scans, notices, tuple(schema.names), folder / target, home)
+
+
+def _without_copies(scans: list[FileScan]) -> tuple[list[FileScan], tuple[str, ...]]:
+    """Leave out files with the same bytes as an earlier one: sent again under another name, they are no more rows."""
+    first: dict[str, FileScan] = {}
+    for scan in scans:
+        first.setdefault(scan.sha256, scan)
+    repeated = [scan for scan in scans if first[scan.sha256] is not scan]
+    told = (f"{scan.name} holds the same bytes as {first[scan.sha256].name} and was left out" for scan in repeated)
+    return list(first.values()), tuple(told)
 
 
 def _scan(file: Path, scratch: Path, limits: Limits) -> FileScan:

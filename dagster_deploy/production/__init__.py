@@ -1,1 +1,1 @@
-"""Production: configuration of a cluster, and what it takes."""
+"""A cluster: settings and their check, the container's entrypoint, Dagster's instance and workspace."""

@@ -14,7 +14,7 @@ def keys(job: str) -> set[str]:
 def test_both_analyses_hold_the_same_assets_and_no_ledger():
     assert keys("analyse_partition") == keys("analyse_with_kubernetes")
     assert not {key for key in keys("analyse_partition") if key.startswith("ledger/")}
-    ledger = {"effect_history", "domain_network", "domain_network_graph", "bi_tables"}
+    ledger = ("effect_history", "domain_network", "domain_network_graph", "bi_tables")
     assert keys("roll_up") == {f"ledger/{name}" for name in ledger}
 
 

@@ -8,6 +8,7 @@ import pytest
 import cqox_assets.benchmark as benchmark
 from cqox_assets.benchmarks import worker
 from cqox_assets.benchmarks.cases import COMMON, design_for
+from cqox_assets.benchmarks.page import add, markdown
 from cqox_assets.benchmarks.peers import PEERS, Peer
 from cqox_assets.benchmarks.process import Worker, environment
 from cqox_assets.benchmarks.report import text_report
@@ -148,3 +149,18 @@ def test_medians_and_ranges_of_the_rounds():
 
 
 SPEC = load_estimators()["ols"]
+
+
+def test_the_page_has_every_size_and_keeps_what_an_earlier_call_measured(measured, tmp_path):
+    page = tmp_path / "benchmark.md"
+    peers = {"rows": [], "rounds": 3, "compared": 0, "ours_cpu_s": 0.0, "peers_cpu_s": 0.0, "ratio": None}
+    add({**measured, "peers": peers}, page)
+    add({**measured, "rows": 10 * ROWS}, page)
+    add(measured, page)
+    kept = json.loads(page.with_suffix(".json").read_text())
+    assert list(kept) == [str(ROWS), str(10 * ROWS)]
+    assert kept[str(ROWS)]["peers"]["rounds"] == 3
+    text = page.read_text()
+    assert text == markdown(list(kept.values()))
+    assert "Beside other libraries, 1,500 rows" in text
+    assert all(text.count(f"| `{name}` |") == 1 for name in measured["estimators"])

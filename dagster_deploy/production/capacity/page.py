@@ -137,7 +137,7 @@ def _tables(analyses: Sequence[Mapping[str, Any]]) -> str:
     names = sorted({name for row in analyses for name in row["database"]["tables"]})
 
     def _mean(name: str, key: str) -> float:
-        return sum(row["database"]["tables"].get(name, {}).get(key, 0) for row in analyses) / len(analyses)
+        return float(sum(row["database"]["tables"].get(name, {}).get(key, 0) for row in analyses)) / len(analyses)
 
     rows = [[name, *(short(_mean(name, key)) for key in ("inserted", "updated", "bytes"))] for name in names]
     return table(("table", "rows inserted", "rows updated", "bytes"), rows)

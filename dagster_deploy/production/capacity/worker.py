@@ -8,7 +8,7 @@ import json
 import resource
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
 
@@ -62,7 +62,8 @@ def run_job(job: str, key: str) -> dict[str, Any]:
 
     from dagster_deploy.measure import run_events
 
-    requests, begun, stages = Requests().watch(), time.perf_counter(), Counter[str]()
+    requests, begun = Requests().watch(), time.perf_counter()
+    stages: defaultdict[str, float] = defaultdict(float)
     steps, failed, before = 0, [], used()["cpu_s"]
     import dagster_deploy.definitions  # noqa: F401
 
