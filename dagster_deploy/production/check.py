@@ -18,6 +18,7 @@ ROLES = ("web", "daemon", "code-server", "run", "migrate", "exporter")
 Environment = Mapping[str, str]
 
 _REMOTE = ("s3", "gs", "gcs", "abfs", "abfss", "az")
+_POSTGRES = ("postgresql", "postgres", "postgresql+psycopg2")
 _LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 _IMAGE = re.compile(r"^[\w.-]+(:\d+)?(/[\w.-]+)*(:(?P<tag>[\w][\w.-]{0,127}))?(@(?P<digest>sha256:[0-9a-f]{64}))?$")
 _PERIOD = re.compile(r"^\d{4}-(0[1-9]|1[0-2])$")
@@ -52,6 +53,12 @@ def _postgres(value: str, _: Environment) -> bool:
         return False
     # A primary and its standbys are named as SQLAlchemy wants them: ?host=one:5432&host=two:5432.
     return bool(parts.hostname or all(parse_qs(parts.query).get("host", [""])))
+
+
+def _any_postgres(value: str, _: Environment) -> bool:
+    """Whether psycopg2 can follow it: SQLAlchemy's form is understood as well."""
+    parts = _split(value)
+    return parts is not None and parts.scheme in _POSTGRES and bool(parts.path.strip("/"))
 
 
 def _place(value: str, environment: Environment) -> bool:
@@ -113,6 +120,7 @@ SETTINGS = (
     Setting("CQOX_PORT", "the port of the web server, 1 to 65535", _port),
     Setting("CQOX_FIRST_PERIOD", "the first monthly partition, YYYY-MM", _matches(_PERIOD)),
     Setting("CQOX_ALERT_WEBHOOK", "an http or https URL, or nothing", _web_address),
+    Setting("CQOX_BI_POSTGRES_URL", "postgresql://user:password@host:5432/database, or nothing", _any_postgres),
 )
 
 

@@ -76,6 +76,7 @@ def test_every_setting_that_is_missing_is_named_at_once(good):
         ("CQOX_PORT", "web"),
         ("CQOX_FIRST_PERIOD", "2015"),
         ("CQOX_ALERT_WEBHOOK", "hooks.example"),
+        ("CQOX_BI_POSTGRES_URL", "mysql://cqox:pw@db/bi"),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_was_found(good, name, value):

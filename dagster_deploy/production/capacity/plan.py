@@ -57,9 +57,10 @@ class Assumptions:
     start_seconds : float
         From the launch of a pod until its process starts.
     retention_days : float
-        How long events are kept.
+        How long runs and their events are kept. The nightly retention removes log lines, not the history: until old
+        runs are deleted as well, the database grows on.
     concurrent_runs : float
-        Limit of the queued run coordinator.
+        Limit of the queued run coordinator, max_concurrent_runs of dagster.yaml.
     sensor_runs_per_tick, tick_seconds : float
         Runs that `roll_up_after_success` follows per tick (DAGSTER_RUN_STATUS_SENSOR_PROCESS_LIMIT), and its interval.
     sensor_timeout_seconds : float
@@ -80,7 +81,7 @@ class Assumptions:
     pod_memory_gb: float = 4.0
     start_seconds: float = 15.0
     retention_days: float = 30.0
-    concurrent_runs: float = 50.0
+    concurrent_runs: float = 25.0
     sensor_runs_per_tick: float = 5.0
     tick_seconds: float = 10.0
     sensor_timeout_seconds: float = 60.0
@@ -291,6 +292,6 @@ def limits_of(found: Plan, measured: Measured, given: Assumptions, roll_s: float
         Limit("transactions of the database", found.transactions_per_second, given.database_transactions, "a second",
               "more cores for Postgres; one Dagster deployment with its own database per group of domains"),
         Limit("disk of the database", found.database_gb_kept, given.database_gb, "GB",
-              "delete runs older than the retention every night; a shorter retention"),
+              "a larger disk, or old runs deleted: the nightly retention removes log lines, not the history"),
     )  # fmt: skip
     return tuple(sorted(limits, key=lambda limit: -limit.share))
