@@ -162,14 +162,15 @@ MEASURES: Mapping[str, Measure] = {
             reference="Austin 2009, doi:10.1002/sim.3697",
         ),
         Measure(
-            "assignment_p", "Assignment at random",
+            "assignment_p", "Test of assignment at random (p)",
             "p-value of the test that the covariates do not tell who was treated", "above", 0.01,
             meaning="The covariates tell who was treated, so assignment was not random, or it went wrong.",
             remedy="Use an estimator that adjusts for the covariates, and find out how units came into their arms.",
             reference="Hansen & Bowers 2008, doi:10.1214/08-STS254",
         ),
         Measure(
-            "specification_p", "Linear model", "p-value of Ramsey's test that the regression needs no bends", "above",
+            "specification_p", "Test of the linear model (p)",
+            "p-value of Ramsey's test that the regression needs no bends", "above",
             0.01, meaning="The outcome bends or interacts where the regression is straight; what it adjusts for may be "
             "adjusted for wrongly.",
             remedy="Use an estimator with flexible outcome models (aipw, double_ml), or map squares and products.",
@@ -284,21 +285,21 @@ MEASURES: Mapping[str, Measure] = {
             reference="Montiel Olea & Pflueger 2013, doi:10.1080/00401706.2013.806694",
         ),
         Measure(
-            "overidentification_p", "Agreement of the instruments",
+            "overidentification_p", "Test of agreement of the instruments (p)",
             "p-value of the test that all instruments give the same effect", "above", 0.05,
             meaning="The instruments contradict one another: not all are valid, or they move units with other effects.",
             remedy="Leave out the instrument that may reach the outcome on another way, or report each by itself.",
             reference="Hansen 1982, doi:10.2307/1912775",
         ),
         Measure(
-            "density_p", "Density at the cutoff",
+            "density_p", "Test of density at the cutoff (p)",
             "p-value of the test that the running variable's density is continuous", "above", 0.05,
             meaning="Units may have chosen their side of the cutoff.",
             remedy="Find out how the running variable came about; leave out rows right at the cutoff and compare.",
             reference="Cattaneo, Jansson & Ma 2020, doi:10.1080/01621459.2019.1635480",
         ),
         Measure(
-            "covariate_continuity_p", "Covariates at the cutoff",
+            "covariate_continuity_p", "Test of covariates at the cutoff (p)",
             "smallest p-value of a jump in a covariate at the cutoff, times the number of covariates", "above", 0.05,
             meaning="A covariate jumps at the cutoff, so units on the two sides are not alike.",
             remedy="Find out what else changes at the cutoff; the jump of the outcome includes it.",
@@ -315,11 +316,13 @@ MEASURES: Mapping[str, Measure] = {
             reference="Feir, Lemieux & Marmer 2016, doi:10.1080/07350015.2015.1024836",
         ),
         Measure(
-            "endogeneity_p", "Need for an instrument", "p-value of the Wu-Hausman test that least squares would do",
+            "endogeneity_p", "Test of the need for an instrument (p)",
+            "p-value of the Wu-Hausman test that least squares would do",
             reference="Hausman 1978, doi:10.2307/1913827",
         ),
         Measure(
-            "pretrend_p", "Pre-trend test", "p-value of the joint test that no effect shows before treatment starts",
+            "pretrend_p", "Pre-trend test (p)",
+            "p-value of the joint test that no effect shows before treatment starts",
             "above", 0.05, 0.001,
             meaning="The groups already moved apart before treatment started, so parallel trends are doubtful.",
             remedy="Add covariates that explain the trends, choose comparable units, or bound the violation.",
@@ -347,7 +350,7 @@ MEASURES: Mapping[str, Measure] = {
             reference="Durbin & Watson 1950, doi:10.2307/2332391",
         ),
         Measure(
-            "mediator_interaction_p", "Interaction of treatment and mediator",
+            "mediator_interaction_p", "Test of interaction of treatment and mediator (p)",
             "p-value of the products of treatment and mediators, added to the outcome model", "above", 0.05,
             meaning="The mediator acts differently in the two arms, which the model leaves out.",
             remedy="Set interaction: true.", reference="Imai, Keele & Tingley 2010, doi:10.1037/a0020761",
@@ -374,7 +377,7 @@ MEASURES: Mapping[str, Measure] = {
             reference="Aronow & Samii 2017, doi:10.1214/16-AOAS1005",
         ),
         Measure(
-            "design_p", "Agreement with the stated assignment",
+            "design_p", "Test of the stated assignment (p)",
             "p-value of the tests that as many are treated, and treated together along ties, as the stated assignment "
             "says, times the number of tests", "above", 0.01, 1e-6,
             meaning="Treatment was not assigned as stated, so exposure probabilities are wrong.",
@@ -403,12 +406,12 @@ MEASURES: Mapping[str, Measure] = {
             reference="Miao, Geng & Tchetgen Tchetgen 2018, doi:10.1093/biomet/asy038",
         ),
         Measure(
-            "spatial_dependence_p", "Spatial dependence",
+            "spatial_dependence_p", "Test of spatial dependence (p)",
             "p-value of Moran's I of least-squares residuals; small: neighbours are alike beyond the regressors",
             reference="Cliff & Ord 1981",
         ),
         Measure(
-            "spatial_model_p", "Spatial model",
+            "spatial_model_p", "Test of the spatial model (p)",
             "p-value of the test that the spatial model leaves no dependence over", "above", 0.05, 0.0001,
             meaning="Neighbours depend on each other in a way that the model does not describe.",
             remedy="Try model: durbin or error, other neighbours, or add covariates that vary over space.",
@@ -422,7 +425,7 @@ MEASURES: Mapping[str, Measure] = {
             reference="Robins & Hernan 2009, doi:10.1201/9781420011579.ch23",
         ),
         Measure(
-            "history_interaction_p", "Interaction of the last treatment with what came before",
+            "history_interaction_p", "Test of interaction of the last treatment with what came before (p)",
             "p-value of the products of the last treatment with covariates and earlier treatments", "above", 0.05,
             meaning="The treatment acts differently after different histories, which main effects leave out.",
             remedy="Use form saturated, or add product columns to the covariates.",

@@ -113,11 +113,15 @@ def run_guarded(
 
 
 def runner_for(context: Context | None = None) -> Context:
-    """Return a context that runs any estimator of the catalogue by name, without shared nuisances, and ranks them."""
+    """Return a context that runs any estimator of the catalogue by name, without shared nuisances, and ranks them.
+
+    What it runs keeps the predictions that it fits in `context.fits`, if there are such.
+    """
+    fits = None if context is None else context.fits
 
     def run(name: str, study: Study, values: Mapping[str, Any]) -> Outcome:
         spec = entry_named(load_estimators(), name)
-        return run_guarded(spec, study, values)
+        return run_guarded(spec, study, values, runner_for(Context(fits=fits)))
 
     def catalogue(study: Study) -> Mapping[str, EstimatorSpec]:
         from cqox_assets.discovery.plan import plan_methods

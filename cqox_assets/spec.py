@@ -100,6 +100,13 @@ def build_params(kind: type[CommonParams], values: Mapping[str, Any]) -> CommonP
         raise CatalogError(f"a parameter has a value of the wrong type: {error}") from error
 
 
+class Fits(Protocol):
+    """Nuisance predictions that are fitted once for equal data; `nuisance.models.Fits` keeps them."""
+
+    def predicted(self, data: Any, fold: np.ndarray, learner: str, seed: int) -> pd.DataFrame:
+        """Return cross-fitted predictions of the rows of `data` in their folds."""
+
+
 @dataclass
 class Context:
     """What an entry may use besides its study: shared nuisances, other entries and a time budget.
@@ -111,11 +118,14 @@ class Context:
     runner : callable, optional
         Runs another estimator: name, study, parameter values -> outcome.
     budget_seconds : float, optional
-        How long the entry may take; `left()` says what remains.
+        How much the entry may compute, in CPU seconds, so that what it does in them does not depend on what else the
+        machine is doing; `left()` says what remains.
     arm : str
         Compared arm of the contrast that is being estimated; the key into shared nuisances.
     catalogue : callable, optional
         Every entry by name, those that suit a study best first: study -> mapping of str to EstimatorSpec.
+    fits : Fits, optional
+        Nuisance predictions of changed data that several estimators and questions share.
     """
 
     nuisance: Nuisance | None = None
@@ -123,7 +133,8 @@ class Context:
     budget_seconds: float | None = None
     arm: str | None = None
     catalogue: "Callable[[Study], Mapping[str, EstimatorSpec]] | None" = None
-    started: float = field(default_factory=time.monotonic)
+    fits: Fits | None = None
+    started: float = field(default_factory=time.process_time)
 
     @classmethod
     def fresh(cls) -> "Context":
@@ -134,7 +145,7 @@ class Context:
         """Seconds that remain of the budget; infinite without one."""
         if self.budget_seconds is None:
             return float("inf")
-        return self.budget_seconds - (time.monotonic() - self.started)
+        return self.budget_seconds - (time.process_time() - self.started)
 
     def compared(self, study: Study) -> str:
         """Return the compared arm: that of the contrast that is estimated, else the study's first one."""
@@ -574,7 +585,7 @@ class SensitivitySpec:
     `applies_to` holds estimator names or estimands; empty means every estimate. `informs_in_trial`: the question is
     about unmeasured causes of the treatment, so in a declared trial its answer informs and does not hold.
     `most`: how many estimates are asked about, in the order of the method plan; None asks about all. `budget_seconds`:
-    wall time that the question may take for all of them together. `holds` and `breaks` say in one sentence each what
+    CPU seconds that the question may take for all of them together. `holds` and `breaks` say in one sentence each what
     it means for the conclusion when the answer passes, and when it does not.
     """
 
@@ -595,7 +606,7 @@ class SensitivitySpec:
 
     def told(self, study: Study, answer: SensitivityResult | Refusal, context: Context) -> SensitivityResult | Refusal:
         """Return an answer with its question, what it means, the time that it took and the time that it had."""
-        spent = {"seconds": round(time.monotonic() - context.started, 3), "budget_seconds": context.budget_seconds}
+        spent = {"seconds": round(time.process_time() - context.started, 3), "budget_seconds": context.budget_seconds}
         answer = replace(answer, provenance={**answer.provenance, **spent})
         if isinstance(answer, Refusal):
             return answer

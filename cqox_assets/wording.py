@@ -7,6 +7,9 @@ from cqox_assets.declaration import Declaration
 
 _BEFORE = {"$", "US$", "€", "£", "¥", "A$", "C$"}
 _SYMBOLS = {"USD": "US$", "EUR": "€", "GBP": "£", "JPY": "¥"}
+_MONEY_WORDS = {
+    "USD": ("dollar", "$"), "EUR": ("euro", "€"), "GBP": ("pound", "sterling", "£"), "JPY": ("yen", "円", "¥"),
+}  # fmt: skip
 _BOUNDLESS = 1e300  # JSON holds no infinity, so diagnostics store 1e308
 _AFTER = {"円", "%", "％", "元", "원"}
 
@@ -56,6 +59,15 @@ def money(value: float, currency: str = "") -> str:
     return f"{sign}{text}{'' if unit in _AFTER or not unit else ' '}{unit}"
 
 
+def share(value: float) -> str:
+    """Return a share as people write it; near none and near all it keeps the digits that tell it from them."""
+    if value in (0, 1) or 0.01 <= value <= 0.99:
+        return f"{value:.0%}"
+    if 0.001 <= value <= 0.999:
+        return f"{value:.1%}"
+    return "<0.1%" if value < 0.5 else ">99.9%"
+
+
 def span(low: float | None, high: float | None, unit: str = "") -> str:
     """Return an interval in words; an end that is None or infinite is open."""
     below = "-∞" if low is None or math.isinf(low) else with_unit(low, unit)
@@ -65,8 +77,13 @@ def span(low: float | None, high: float | None, unit: str = "") -> str:
 
 def short_unit(declared: Declaration) -> str:
     """Return a unit that can follow every number: the currency where the outcome is money, or a unit of few letters."""
-    money = declared.money
-    if money.currency and money.value_per_unit == 1:
+    money, unit = declared.money, declared.unit_of_outcome or ""
+    if money.currency and money.value_per_unit == 1 and (not unit or _names(money.currency, unit)):
         return money.currency
-    unit = declared.unit_of_outcome or ""
     return unit if len(unit) <= 12 else ""
+
+
+def _names(currency: str, unit: str) -> bool:
+    """Whether a unit of the outcome is a currency, rather than something that is worth one unit of it."""
+    code = currency.strip().upper()
+    return any(word.casefold() in unit.casefold() for word in (code, currency.strip(), *_MONEY_WORDS.get(code, ())))

@@ -31,7 +31,7 @@ SAVED = {".pdf", ".ipynb", ".tex", ".jsonl", ".csv", ".parquet"}
 _STYLE = "body{font:16px/1.5 system-ui,sans-serif;max-width:44rem;margin:2rem auto;padding:0 1rem}li{margin:.3rem 0}"
 
 
-class Webserver(DagsterWebserver):  # type: ignore[type-arg]
+class Webserver(DagsterWebserver):
     """Dagster's web server plus routes for report files and metrics."""
 
     @cached_property
@@ -85,7 +85,7 @@ def _read(root: UPath, parts: tuple[str, ...]) -> bytes | None:
 
 def card_list(root: UPath) -> str:
     """Return a page that links every decision card."""
-    cards = sorted(root.glob("*/*/decision_card.html"), key=lambda path: path.parts) if root.is_dir() else []
+    cards = sorted(root.glob("*/*/decision_card.html"), key=str) if root.is_dir() else []
     rows = []
     for card in cards:
         domain, period = card.parts[-3], card.parts[-2]

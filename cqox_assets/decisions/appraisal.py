@@ -6,7 +6,7 @@ from typing import Any
 from cqox_assets.decisions import document as doc
 from cqox_assets.decisions.document import Block, Section, Speaker, number
 from cqox_assets.decisions.grounds import status_cell
-from cqox_assets.decisions.language import between, joined, known, listing, say, term
+from cqox_assets.decisions.language import between, entry, joined, known, listing, say, term
 from cqox_assets.wording import short, with_unit
 
 _VERDICT = {"APPROVE": "pass", "ITERATE": "warn", "REJECT": "fail"}
@@ -67,7 +67,10 @@ def _compared(found: Mapping[str, Any], speak: Speaker) -> list[Block]:
 
 def _evidence(found: Mapping[str, Any], speak: Speaker) -> list[Block]:
     formula = found.get("formula") or {}
-    blocks = doc.bullets({"lead": _title(name, speak), "text": text} for name, text in formula.items())
+    blocks = doc.bullets(
+        {"lead": _title(name, speak), "text": speak.said(entry("formulas", name, text))}
+        for name, text in formula.items()
+    )
     for name, rows in (found.get("evidence") or {}).items():
         head = [speak("evidence"), speak("value"), speak("points")]
         table = doc.grid(head, [_counted(row, speak) for row in rows], right=(1, 2))
@@ -81,7 +84,7 @@ def _counted(row: Mapping[str, Any], speak: Speaker) -> list[str]:
         shown = speak("yes" if value else "no")
     else:
         shown = value if isinstance(value, str) else number(value, 3)
-    return [str(row["name"]), shown, number(row.get("points"), 3)]
+    return [speak.said(known(str(row["name"]))), shown, number(row.get("points"), 3)]
 
 
 def critique_section(card: Mapping[str, Any], speak: Speaker) -> Section | None:
@@ -105,7 +108,8 @@ def critique_section(card: Mapping[str, Any], speak: Speaker) -> Section | None:
         own = doc.bullets(_objection(item, speak) for item in row["objections"])
         title = speak("objections", number=row["number"]) if len(rounds) > 1 else speak("objections_only")
         blocks += [doc.heading(title), *own] if own and row["number"] == rests else doc.fold(title, own)
-    rules = [doc.text(str(found["rules"]), quiet=True)] if found.get("rules") else []
+    told = speak.said(entry("formulas", "review", str(found.get("rules") or "")))
+    rules = [doc.text(told, quiet=True)] if found.get("rules") else []
     blocks += doc.fold(speak("review_rules"), rules)
     return Section("critique", speak("critique"), blocks)
 
@@ -162,7 +166,8 @@ def counterfactual_section(card: Mapping[str, Any], speak: Speaker) -> Section |
         head += ["R²", "RMSE", speak("calibration")]
         table = [_system(item, unit, speak) for item in row["systems"]]
         blocks += doc.grid(head, table, right=range(1, 7), wide=True)
-    method = [doc.text(f"{found['method']}.", quiet=True)] if found.get("method") else []
+    told = speak.said(entry("formulas", "systems", f"{found.get('method')}."))
+    method = [doc.text(told, quiet=True)] if found.get("method") else []
     method += doc.bullets(speak.said(known(text)) for text in found.get("notices") or ())
     return Section("counterfactual", speak("counterfactual"), blocks + doc.fold(speak("how_computed"), method))
 

@@ -175,7 +175,8 @@ def _estimates(card: Mapping[str, Any], speak: Speaker) -> Section:
     )
     blocks += found or [doc.text(speak("no_estimate"))]
     if card["estimates"]:
-        blocks += doc.fold(speak("consensus_formula"), [doc.text(f"{card['synthesis']['formula']}.", quiet=True)])
+        formula = speak.said(entry("formulas", "consensus", f"{card['synthesis']['formula']}."))
+        blocks += doc.fold(speak("consensus_formula"), [doc.text(formula, quiet=True)])
         blocks += doc.fold(speak("all_numbers"), _numbers(card, speak))
         blocks += doc.fold(speak("notices"), _notices(card, speak))
     blocks += _refused(card, speak)

@@ -90,7 +90,7 @@ class Evidence:
     """Everything that the rule may look at.
 
     `unadjusted` marks an observational comparison of the groups as they are, `untested` an answer that rests on there
-    being no hidden confounder without a test of it.
+    being no hidden confounder without a test of it, `unasked` an answer that no sensitivity question speaks about.
     """
 
     targets: tuple[Target, ...]
@@ -109,6 +109,7 @@ class Evidence:
     notices: tuple[str, ...] = ()
     unadjusted: bool = False
     untested: bool = False
+    unasked: bool = False
     net_benefits: tuple[NetBenefit, ...] = ()
 
 
@@ -129,6 +130,8 @@ def gather(
         Judged diagnostics with `name` (or `measure`), `status`, `value`, `threshold`, `meaning`, `remedy`, and
         `estimator` where one estimator carries it. Diagnostics of the counted estimators that are not among them
         are added.
+    sensitivity : mapping, optional
+        Answers by question and estimator; None where this is not the place to ask.
     critique : str, optional
         `accept` or `reject`, once a review exists.
     """
@@ -172,6 +175,7 @@ def gather(
         unadjusted=declared.design in (None, "observational")
         and not any(study.has(role) for role in _MAKES_COMPARABLE),
         untested=_untested(study, [estimates.get(name) for name in counted], questions),
+        unasked=sensitivity is not None and bool(targets) and not questions,
     )
 
 

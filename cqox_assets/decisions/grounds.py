@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cqox_assets.catalog import load_sensitivities
 from cqox_assets.decisions import document as doc
 from cqox_assets.decisions.document import Block, Section, Speaker, number
 from cqox_assets.decisions.language import entry, known, term
@@ -66,9 +67,9 @@ def _gate_words(gate: Mapping[str, Any], speak: Speaker) -> dict[str, str]:
     detail = str(gate.get("detail") or "")
     if gate["status"] == "pass":
         return {"text": "", "note": detail}
+    if gate["status"] == "not_run":  # what a failure would mean was not found out
+        return {"text": speak("gate_not_run", detail=known(detail.rstrip(".") or speak("no_reason")))}
     words = [_measure(gate, part, speak) for part in ("meaning", "remedy")]
-    if gate["status"] == "not_run":
-        words.append(detail)
     return {"text": ("" if speak.language == "ja" else " ").join(part for part in words if part)}
 
 
@@ -113,12 +114,20 @@ def _question_row(rows: list[Mapping[str, Any]], speak: Speaker) -> list[Any]:
 
 
 def _sensitivity_row(row: Mapping[str, Any], speak: Speaker) -> list[Any]:
-    title = speak.said(entry("questions", row["name"], str(row["name"]).replace("_", " ")))
-    target = str(row.get("estimator") or row["key"].partition(": ")[2])
-    named = {"text": title, "note": speak.said(entry("estimators", target, target.replace("_", " ")))}
+    spec = load_sensitivities().get(row["name"])
+    english = (spec.title, spec.question) if spec is not None else (str(row["name"]).replace("_", " "),) * 2
+    title, question = (
+        speak.said(entry("questions", row["name"], text, part))
+        for part, text in zip(("title", "question"), english, strict=True)
+    )
+    target = str(row["key"].partition(": ")[2] or row.get("estimator"))
+    estimator = speak.said(entry("estimators", target, target.replace("_", " ")))
+    named = {"text": question, "note": estimator if question == title else f"{title}: {estimator}"}
     status = status_cell(row["status"], speak)
     if row["kind"] == "sensitivity":
-        said = {"text": f"{row['meaning']} {row['advice']}", "note": row["unit"]}
+        parts = [speak.said(known(row[key])) for key in ("meaning", "implies", "advice") if row.get(key)]
+        joint = "" if speak.language == "ja" else " "
+        said = {"text": joint.join(parts), "note": speak.said(known(row["unit"]))}
         return [status, named, number(row["value"], 3), said]
     if row["kind"] == "refusal":
         return [status, named, "–", _two(speak.said(known(row["reason"])), speak.said(known(row["remedy"])), speak)]
@@ -132,6 +141,7 @@ def _two(reason: str, remedy: str, speak: Speaker) -> str:
 def figure_section(card: Mapping[str, Any], speak: Speaker) -> Section:
     """Return every figure that was drawn, and why the others were not."""
     blocks: list[Block] = []
+    left: list[Block] = []
     for name, item in card["figure_details"].items():
         title = speak.said(entry("figures", name, item["title"] or name))
         if name in card["figures"]:
@@ -144,7 +154,9 @@ def figure_section(card: Mapping[str, Any], speak: Speaker) -> Section:
                 }
             )
         else:
-            blocks.append(doc.text(speak("not_drawn", title=title, reason=str(item["reason"]).rstrip(".")), quiet=True))
+            reason = known(str(item["reason"]).rstrip("."))
+            left.append(doc.text(speak("not_drawn", title=title, reason=reason), quiet=True))
+    blocks += doc.fold(speak("figures_left", count=len(left)), left)
     return Section("figures", speak("figures"), blocks)
 
 

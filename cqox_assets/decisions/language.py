@@ -8,11 +8,13 @@ from typing import Any
 
 from cqox_assets.errors import CatalogError
 from cqox_assets.measures import MEASURES
+from cqox_assets.spec import ASSUMPTIONS
 from cqox_assets.wording import listed, span
 
 DEFAULT = "en"
 LANGUAGES: Mapping[str, str] = {"en": "English", "ja": "日本語"}
 TABLE = Path(__file__).with_name("words.yaml")
+PHRASES = Path(__file__).with_name("phrases.yaml")
 
 
 class Said(str):
@@ -43,7 +45,8 @@ def table() -> Mapping[str, Any]:
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return dict(yaml.load(TABLE.read_text("utf-8"), loader))
+    words, phrases = (yaml.load(path.read_text("utf-8"), loader) for path in (TABLE, PHRASES))
+    return {**words, "patterns": [*phrases["patterns"], *words["patterns"]]}
 
 
 def in_language(text: str, language: str) -> str:
@@ -109,7 +112,7 @@ def known(text: str) -> Said:
     """Return an English sentence of another stage, with its translation where the table knows its shape."""
     for shape, forms in _shapes():
         if (found := shape.fullmatch(text)) is not None:
-            parts = {name: _part(name, value) for name, value in found.groupdict().items()}
+            parts = {name: _part(name, value or "") for name, value in found.groupdict().items()}
             said = {name: {key: in_language(part, name) for key, part in parts.items()} for name in forms}
             return Said(text, {language: form.format_map(said[language]) for language, form in forms.items()})
     return Said(text, {})
@@ -124,18 +127,28 @@ def _shapes() -> tuple[tuple[re.Pattern[str], Mapping[str, str]], ...]:
 
 
 def _part(name: str, value: str) -> str:
-    """Return a part of a sentence: roles, kinds, estimators and measures are said in the same language."""
+    """Return a part of a sentence: what is no name of the user's is said in the same language."""
+    if name.startswith("said"):
+        return known(value)
     if name.startswith("role"):
         return term("role", value)
     if name.startswith("kind"):
         return term("treatment_kind", value)
-    if name in ("estimand", "size_word"):
+    if name in ("estimand", "size_word", "design"):
         return term(name.removesuffix("_word"), value)
     if name.startswith("estimator"):
         return entry("estimators", value, value)
     if name.startswith("measure"):
         measure = next((key for key, item in MEASURES.items() if item.title == value), value)
         return entry("measures", measure, value)
+    if name == "meaning":
+        measure = next((key for key, item in MEASURES.items() if item.meaning == value), "")
+        return entry("measures", measure, value, "meaning")
+    if name == "names":
+        return listing([entry("estimators", part, part) for part in re.split(", | and ", value)])
+    if name == "statement":
+        assumption = next((key for key, item in ASSUMPTIONS.items() if item.statement == value), "")
+        return entry("assumptions", assumption, value)
     return value
 
 

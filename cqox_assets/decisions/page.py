@@ -32,8 +32,8 @@ def render_html(
 
     from cqox_assets.decisions.content import document_of
     from cqox_assets.decisions.document import Speaker
-    from cqox_assets.decisions.fonts import embedded_font
     from cqox_assets.decisions.language import between
+    from cqox_assets.fonts import embedded_font
     from cqox_assets.wording import with_unit
 
     document = document_of(card if figures is None else {**card, "figures": dict(figures)}, language)

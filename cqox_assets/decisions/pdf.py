@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from cqox_assets.decisions.content import document_of
 from cqox_assets.decisions.document import Block, Speaker
-from cqox_assets.decisions.fonts import font_file
 from cqox_assets.decisions.language import between, word
+from cqox_assets.fonts import font_file
 from cqox_assets.wording import with_unit
 
 if TYPE_CHECKING:

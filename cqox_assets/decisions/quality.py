@@ -1,7 +1,7 @@
 """Quality, guardrails and sensitivity: what each finding allows the verdict to be at best."""
 
 from cqox_assets.decisions.evidence import Evidence, Gate, Question
-from cqox_assets.decisions.language import Said, between, entry, listing, lowered, say, term
+from cqox_assets.decisions.language import Said, between, entry, known, listing, lowered, say, term
 from cqox_assets.decisions.verdict import CANARY, GO, HOLD, Reason
 from cqox_assets.synthesis.guardrails import GuardrailEffect
 from cqox_assets.wording import short
@@ -128,6 +128,8 @@ def sensitivity_reasons(evidence: Evidence, contrast: str | None = None) -> list
         question = asked[len(asked) // 2]
         allows = {"fail": HOLD, "warn": CANARY, "not_run": CANARY}.get(question.status, GO)
         found.append(_sensitivity_reason(question, allows))
+    if evidence.unasked:
+        found.append(Reason("sensitivity", CANARY, say("unasked"), say("unasked_flips")))
     if evidence.untested:
         found.append(Reason("sensitivity", CANARY, say("untested"), say("untested_flips")))
     return found
@@ -136,7 +138,9 @@ def sensitivity_reasons(evidence: Evidence, contrast: str | None = None) -> list
 def _sensitivity_reason(question: Question, allows: str) -> Reason:
     title, value = entry("questions", question.name, question.title or question.name), short(question.value)
     status = term("status", question.status)
+    meaning = known(question.meaning)
     sentence = say("asked", english=question.meaning, title=title, status=status, value=value)
+    sentence = meaning if meaning.other else sentence  # else only its status and value can be said elsewhere
     if question.informs:
         return Reason("sensitivity", GO, sentence)
     advice = "" if allows == GO else f": {lowered(question.advice)}"

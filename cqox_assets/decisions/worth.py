@@ -5,8 +5,8 @@ from typing import Any
 
 from cqox_assets.decisions import document as doc
 from cqox_assets.decisions.document import Block, Section, Speaker, number
-from cqox_assets.decisions.language import joined, known, listing, say, term
-from cqox_assets.wording import money, short, with_unit
+from cqox_assets.decisions.language import entry, joined, known, listing, say, term
+from cqox_assets.wording import money, share, short, with_unit
 
 _ADVICE = {"treat": "pass", "do not treat": "fail", "test further": "warn", "too few rows": "not_run"}
 
@@ -37,7 +37,8 @@ def policy_section(card: Mapping[str, Any], speak: Speaker) -> Section | None:
     blocks += doc.fold(speak("tree_rules"), page.rules(rules))
     blocks += [doc.notice(speak.said(known(text))) for text in found.get("notices") or ()]
     if found.get("method"):
-        blocks += doc.fold(speak("how_computed"), [doc.text(f"{found['method']}.", quiet=True)])
+        method = speak.said(entry("formulas", "policy", f"{found['method']}."))
+        blocks += doc.fold(speak("how_computed"), [doc.text(method, quiet=True)])
     return Section("policy", speak("policy"), blocks)
 
 
@@ -87,12 +88,14 @@ class _Policy:
         best, everybody, budget = row["optimal"], row["treat_all"], row.get("budget") or {}
         facts = {"what": self.what, "rows": f"{row['rows']:,}"}
         some = say("policy_none") if best["coverage"] == 0 else say(
-            "policy_best", share=f"{best['coverage']:.0%}", amount=self.amount(best["net_benefit"]),
+            "policy_best", share=share(best["coverage"]), amount=self.amount(best["net_benefit"]),
             ends=self.ends(best["low"], best["high"]), **facts)  # fmt: skip
         if _beyond(row):
-            whole = say(
-                "policy_beyond", budget=self.cash(budget["amount"]), share=_share(budget["affordable_coverage"])
-            )
+            reach, pays = share(budget["affordable_coverage"]), self.cash(budget["amount"])
+            if budget["affordable_coverage"] == 0 < budget["coverage_without_budget"]:
+                some, whole = say("policy_unpaid", budget=pays), ""
+            else:
+                whole = say("policy_beyond", budget=pays, share=reach)
         else:
             ends = self.ends(everybody["low"], everybody["high"])
             whole = say("policy_all", amount=self.amount(everybody["net_benefit"]), ends=ends, **facts)
@@ -115,7 +118,7 @@ class _Policy:
         rows = [
             [
                 {"text": self.speak(key), "note": notes.get(key, "")},
-                _share(item["coverage"]),
+                share(item["coverage"]),
                 number(round(item["treated"])),
                 *((self.cash(item["spend"]),) if spent else ()),
                 self.amount(item["net_benefit"]),
@@ -137,7 +140,7 @@ class _Policy:
         if even.get("value_per_unit") is not None:
             found.append((speak("even_value"), self.cash(even["value_per_unit"]), speak("per_outcome")))
         if budget:
-            covers = speak("budget_covers", share=_share(budget["affordable_coverage"]))
+            covers = speak("budget_covers", share=share(budget["affordable_coverage"]))
             found.append((speak("budget"), self.cash(budget["amount"]), covers))
             if budget.get("binding") and budget.get("shadow_price") is not None:
                 found.append((speak("shadow_price"), short(budget["shadow_price"], 3), speak("per_money")))
@@ -171,7 +174,7 @@ class _Policy:
         head = [speak(key) for key in ("gap", "difference", "interval", "most", "least")]
         ends = self.ends(found["benefit_gap_low"], found["benefit_gap_high"])
         rows = [
-            [speak("share_treated"), _share(found["treated_share_gap"]), "–", found["most_treated"],
+            [speak("share_treated"), share(found["treated_share_gap"]), "–", found["most_treated"],
              found["least_treated"]],
             [speak("per_head", what=self.what), self.amount(found["benefit_gap"]), ends, found["most_benefit"],
              found["least_benefit"]],
@@ -182,13 +185,9 @@ class _Policy:
     def rules(self, rows: list[Mapping[str, Any]]) -> list[Block]:
         """Return whom a small tree would treat, as a list."""
         return doc.bullets(
-            {"lead": f"{row['contrast']}, {_share(row['share_treated'])}",
+            {"lead": f"{row['contrast']}, {share(row['share_treated'])}",
              "text": self.speak("or_else").join(row["treat_where"]),
              "note": f"{self.speak.said(self.what)} {self.amount(row['net_benefit'])} "
                      f"({self.ends(row['low'], row['high'])})"}
             for row in rows
         )  # fmt: skip
-
-
-def _share(value: float) -> str:
-    return f"{value:.0%}" if value in (0, 1) or 0.01 <= value <= 0.99 else f"{value:.1%}"

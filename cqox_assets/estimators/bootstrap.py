@@ -331,13 +331,15 @@ def _answer(
     notices = [*point.notices, *found.notices]
     if failed:
         notices.append(f"{failed} of {many} resampled data sets could not be estimated and were left out")
-    return SPEC.estimate(
+    answer = SPEC.estimate(
         study, effects,
         inference=f"{params.interval} interval, {found.words}, {len(drawn[0].draws)} draws of {spec.name}",
         diagnostics=_diagnostics(study, drawn[0], failed / many, found.largest), tables=_tables(params, point, drawn),
         notices=notices, used=point.sample.used, dropped=point.sample.dropped,
         effective_size=point.sample.effective_size,
     )  # fmt: skip
+    # Drawing anew frees an answer of none of what the resampled estimator assumes.
+    return replace(answer, assumptions=(*point.assumptions, *answer.assumptions))
 
 
 def _refuse_failed(spec: EstimatorSpec, failed: int, many: int) -> Refusal:

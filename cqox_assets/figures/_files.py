@@ -35,7 +35,7 @@ def render(drawing: Drawing, kind: str) -> bytes:
     import matplotlib as mpl
 
     if kind == "html":
-        return (drawing.page or pages.player(stills(drawing), drawing.caption)).encode()
+        return (drawing.page or pages.player(stills(drawing), drawing.caption, _title(drawing))).encode()
     if kind == "parquet":
         return _table(drawing)
     if kind == "gif":
@@ -48,6 +48,11 @@ def render(drawing: Drawing, kind: str) -> bytes:
         else:
             drawing.figure.savefig(buffer, format=kind, metadata={"Date": None})
     return _screen_sized(buffer.getvalue()) if kind == "svg" else buffer.getvalue()
+
+
+def _title(drawing: Drawing) -> str:
+    """Return the words of the figure's title."""
+    return str(drawing.figure.get_suptitle()) or drawing.caption.partition(":")[0]
 
 
 def _table(drawing: Drawing) -> bytes:
@@ -64,7 +69,7 @@ def moving_files(drawing: Drawing) -> dict[str, bytes]:
     if drawing.frames is None:
         return {".html": render(drawing, "html")}
     frames = stills(drawing)
-    page = drawing.page or pages.player(frames, drawing.caption)
+    page = drawing.page or pages.player(frames, drawing.caption, _title(drawing))
     single = {f"_frames/{place:02d}.png": frame for place, frame in enumerate(frames, start=1)}
     return {".html": page.encode(), ".gif": animation(frames), **single}
 

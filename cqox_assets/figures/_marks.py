@@ -1,7 +1,7 @@
 """Marks over two scales that figures share: bands, clouds of points, bars of a distribution, forests and legends."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +88,13 @@ def extent(values: Any, pad: float = 0.0) -> tuple[float, float]:
     return start - pad * (stop - start), stop + pad * (stop - start)
 
 
+def outside(values: Any, limits: tuple[float, float]) -> str:
+    """Return what the caption must say of values that an axis with these limits does not show."""
+    found = np.asarray(values, dtype=float)
+    count = int(((found < min(limits)) | (found > max(limits))).sum())
+    return f" {count:,} {'value lies' if count == 1 else 'values lie'} outside the picture." if count else ""
+
+
 def bins_of(values: Any, most: int = 40) -> tuple[np.ndarray, int]:
     """Return the edges of a histogram over nearly all values, and how many values lie beyond its ends.
 
@@ -160,6 +167,25 @@ def level(axis: "Axes", at: float, text: str, colour: str = theme.LIMIT) -> None
     )  # fmt: skip
 
 
+def colour_bar(
+    figure: "Figure", axis: "Axes", filled: Any, text: str, write: Callable[[float], str] = theme.plain
+) -> None:
+    """Put the scale of a map's colours beside it, with places inside the scale only.
+
+    A place beyond the ends would be moved to them, next to a number that is not there.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    low, high = (filled.levels[0], filled.levels[-1]) if hasattr(filled, "levels") else filled.get_clim()
+    slack = 1e-9 * (high - low)
+    ticks = [float(tick) for tick in MaxNLocator(6).tick_values(low, high) if low - slack <= tick <= high + slack]
+    bar = figure.colorbar(filled, ax=axis, fraction=0.05, pad=0.02)
+    bar.outline.set_visible(False)
+    bar.set_ticks(ticks, labels=[write(tick) for tick in ticks])
+    bar.ax.tick_params(labelsize=7.5, color=theme.QUIET)
+    bar.set_label(text, fontsize=8.5, color=theme.INK)
+
+
 def legend(figure: "Figure", marks: Sequence[tuple[str, str, str]], columns: int | None = None) -> None:
     """Explain marks below the figure: (words, colour, kind), kind one of `line`, `dashes`, `dot`, `ring`, `area`."""
     from matplotlib.lines import Line2D
@@ -167,7 +193,7 @@ def legend(figure: "Figure", marks: Sequence[tuple[str, str, str]], columns: int
 
     handles: list[Any] = []
     for words, colour, kind in marks:
-        text = theme.shorten(words, 52)
+        text = theme.squeeze(words, 52)
         if kind == "area":
             handles.append(Patch(facecolor=colour, alpha=0.3, label=text))
         elif kind in ("dot", "ring"):
@@ -220,4 +246,4 @@ def each(rows: pd.DataFrame) -> list[Any]:
 
 def heading(axis: "Axes", text: str, cells: int = 60) -> None:
     """Put a panel's own words above it, flush left."""
-    axis.set_title(theme.shorten(text, cells), loc="left", fontsize=9, color=theme.INK)
+    axis.set_title(theme.squeeze(text, cells), loc="left", fontsize=9, color=theme.INK)

@@ -65,11 +65,7 @@ def axes_and_bar(figure: Any, axis: Any, filled: Any, item: UnitEffects, labels:
     theme.numbers(axis)
     axis.set_xlabel(theme.shorten(labels[0], 60))
     axis.set_ylabel(theme.shorten(labels[1], 44))
-    bar = figure.colorbar(filled, ax=axis, fraction=0.05, pad=0.02)
-    bar.outline.set_visible(False)
-    theme.numbers(bar.ax, "y")
-    bar.ax.tick_params(labelsize=7.5)
-    bar.set_label(words.effect(item.study, cells=40), fontsize=8.5, color=theme.INK)
+    marks.colour_bar(figure, axis, filled, words.effect(item.study, cells=40))
 
 
 def extremes(z: np.ndarray, sign: int, most: int = 3) -> list[tuple[int, int]]:

@@ -86,7 +86,17 @@ def numbers(axis: "Axes", which: str = "xy", nbins: int = 6) -> None:
     for name in which:
         part = axis.xaxis if name == "x" else axis.yaxis
         part.set_major_locator(MaxNLocator(nbins=nbins if name == "x" else 6))
-        part.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.5g}"))
+        part.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
+
+
+def plain(value: float) -> str:
+    """Return a number as an axis says it: five significant digits, whole millions in full, then powers of ten."""
+    return f"{value:,.0f}" if 1e5 <= abs(value) < 1e9 else f"{value:,.5g}"
+
+
+def in_full(value: float) -> str:
+    """Return an amount without powers of ten."""
+    return f"{value:,.0f}" if abs(value) >= 10 else f"{value:,.4g}"
 
 
 def amounts(part: "XAxis | YAxis") -> None:
@@ -94,7 +104,7 @@ def amounts(part: "XAxis | YAxis") -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     part.set_major_locator(MaxNLocator(nbins=6))
-    part.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if abs(value) >= 10 else f"{value:,.4g}"))
+    part.set_major_formatter(FuncFormatter(lambda value, _: in_full(value)))
 
 
 def whole(axis: "Axes") -> None:
@@ -167,6 +177,19 @@ def shorten(text: str, cells: int = 34) -> str:
             break
         kept += mark
     return f"{kept.rstrip()}…"
+
+
+def squeeze(text: str, cells: int = 34) -> str:
+    """Return the text cut in its middle, so that names which differ only at their ends stay apart."""
+    text = " ".join(str(text).split())
+    if width(text) <= cells:
+        return text
+    tail = ""
+    for mark in reversed(text):
+        if width(tail) + _cells(mark) > 0.4 * cells:
+            break
+        tail = mark + tail
+    return f"{shorten(text, cells - width(tail))}{tail}"
 
 
 def width(text: str) -> int:

@@ -87,14 +87,14 @@ def mirrored_histogram(
     axis.bar(edges[:-1], up, width=width, align="edge", color=colours[0], edgecolor="white", linewidth=0.4, zorder=2)
     axis.bar(edges[:-1], -down, width=width, align="edge", color=colours[1], edgecolor="white", linewidth=0.4, zorder=2)
     axis.axhline(0, color=theme.INK, linewidth=0.8, zorder=3)
-    top = 1.12 * max(float(up.max()), float(down.max()), 1e-9)
+    top = 1.35 * max(float(up.max()), float(down.max()), 1e-9)
     axis.set_ylim(-top, top)
     axis.yaxis.set_major_formatter(lambda value, _: f"{abs(value):.0%}")
 
 
 def names(axis: "Axes", labels: Sequence[str], places: Sequence[float], size: float = 8.5, cells: int = 34) -> None:
     """Write labels beside the lines of a dot plot and leave half a line free above and below."""
-    axis.set_yticks(list(places), [theme.shorten(label, cells) for label in labels], fontsize=size)
+    axis.set_yticks(list(places), [theme.squeeze(label, cells) for label in labels], fontsize=size)
     axis.tick_params(axis="y", length=0)
 
 

@@ -49,6 +49,17 @@ def arm_of(study: Study, effect: Effect) -> str:
     return str(effect.at["arm"]) if "arm" in effect.at else compared(study)
 
 
+def side_colours(study: Study, cutoff: float) -> dict[str, str]:
+    """Return the colour of each side: that of the arm that is the more common there than on the other side."""
+    above = study.column(Role.RUNNING_VARIABLE) >= cutoff
+    treated_right = True
+    if study.has(Role.TREATMENT) and len(study.names(Role.TREATMENT)) == 1:
+        treatment = study.column(Role.TREATMENT)
+        treated_right = bool(treatment[above].mean() >= treatment[~above].mean())
+    arm, reference = theme.arm_colour(study.arms, compared(study)), theme.REFERENCE
+    return {"left": reference if treated_right else arm, "right": arm if treated_right else reference}
+
+
 def percent(level: float) -> str:
     """Return a confidence level in words, such as 95%."""
     return f"{level:.0%}" if abs(level * 100 - round(level * 100)) < 1e-9 else f"{level:.1%}"

@@ -33,7 +33,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
         step = max(1, math.ceil(len(rows) / 12))
         axis.set_xticks(range(0, len(rows), step), list(rows["period"])[::step], fontsize=8 if len(rows) < 8 else 7)
         axis.set_ylabel(words.effect(inputs.study, str(rows["scale"].iloc[0]), 44))
-        _numbers(axis)
+        theme.numbers(axis, "y")
         marks.legend(
             figure, [("month, 95% interval", theme.ARMS[0], "line"), ("all months until then", theme.ARMS[1], "area")]
         )
@@ -54,12 +54,6 @@ def with_pooled(rows: pd.DataFrame) -> pd.DataFrame:
     )
     half = marks.errors(0.95) / np.sqrt(np.where(known, total, np.nan))
     return rows.assign(pooled=mean, pooled_low=mean - half, pooled_high=mean + half)
-
-
-def _numbers(axis: Any) -> None:
-    from matplotlib.ticker import FuncFormatter
-
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.5g}"))
 
 
 def _paint(axis: Any, rows: pd.DataFrame, share: float, inputs: Inputs) -> None:

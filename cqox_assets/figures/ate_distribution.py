@@ -83,11 +83,11 @@ def _panel(axis: Any, study: Study, scale: str, rows: pd.DataFrame, lines: list[
     for place, (text, index) in enumerate(lines):
         if index is None:
             axis.annotate(
-                theme.shorten(text, 80), (0, len(lines) - 1 - place), xycoords=("axes fraction", "data"), va="center",
+                theme.squeeze(text, 80), (0, len(lines) - 1 - place), xycoords=("axes fraction", "data"), va="center",
                 ha="left", fontsize=9, fontweight="bold", color=theme.INK, zorder=5,
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
             )  # fmt: skip
-    axis.xaxis.set_major_formatter(lambda value, _: f"{value:,.6g}")
+    theme.numbers(axis, "x")
     axis.set_xlabel(words.effect(study, scale))
 
 

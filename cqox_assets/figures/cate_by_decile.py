@@ -1,4 +1,4 @@
-"""The mean effect in tenths of units by their predicted effect."""
+"""The mean effect in groups of units by their predicted effect: tenths, or fewer where units are few."""
 
 from typing import Any
 
@@ -23,16 +23,17 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     held = differing(inputs, 3)
     tables = [_table(item) for item in held]
     figure, axes = theme.panels(len(held), 7.2, 1.0 + 2.9 * len(held))
-    theme.title(figure, "Effect by tenths of predicted effect")
+    theme.title(figure, SPEC.title)
     for axis, item, table in zip(axes, held, tables, strict=True):
         _panel(axis, item, table)
-    axes[-1].set_xlabel("tenth of units by predicted effect, lowest first")
+    groups = len(tables[-1])
+    axes[-1].set_xlabel(f"{groups} groups of units by predicted effect, lowest first")
     first = held[0].colour
     marks.legend(figure, [("mean effect found, 95% interval", first, "dot"), ("mean effect predicted", first, "ring"),
                           ("average effect", theme.INK, "dashes")])  # fmt: skip
     data = pd.concat(tables, ignore_index=True)
     caption = " ".join(_words_of(item, table) for item, table in zip(held, tables, strict=True))
-    return Drawing(figure, data, caption, f"Effects with intervals by tenths of predicted effect. {caption}")
+    return Drawing(figure, data, caption, f"Effects with intervals by groups of predicted effect. {caption}")
 
 
 def _table(item: UnitEffects) -> pd.DataFrame:
@@ -81,7 +82,7 @@ def _words_of(item: UnitEffects, table: pd.DataFrame) -> str:
 
 SPEC = FigureSpec(
     name="cate_by_decile",
-    title="Effect by tenths of predicted effect",
+    title="Effect by groups of predicted effect",
     question="Do units with a higher predicted effect have a higher effect?",
     draw=draw,
     needs=("unit_effects",),

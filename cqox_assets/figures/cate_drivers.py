@@ -35,9 +35,10 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     axis.axvline(0, color=theme.INK, linewidth=1)
     axis.set_ylim(-0.7, len(order) - 0.3)
     places = list(range(len(order) - 1, -1, -1))
-    axis.set_yticks(places, [theme.shorten(study.label(names[place]), 36) for place in order], fontsize=8.5)
+    axis.set_yticks(places, [theme.squeeze(study.label(names[place]), 36) for place in order], fontsize=8.5)
     axis.tick_params(axis="y", length=0)
-    axis.set_xlim(*marks.extent(frame["contribution"], 0.05))
+    limits = marks.extent(frame["contribution"], 0.05)
+    axis.set_xlim(*limits)
     theme.numbers(axis, "x")
     axis.set_xlabel(f"contribution to the predicted {words.effect(study, cells=36)}")
     _key(figure, axis)
@@ -50,6 +51,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
         f"Mean size of the contribution: {top}. Shapley values of boosted trees (LightGBM) that reproduce "
         f"{found.explained:.0%} of the variance of the effects that the {words.estimator(item.answer.estimator)} "
         f"predicted; {len(frame['unit'].unique()):,} of {len(item.rows):,} units are drawn.{more}{contrast}"
+        f"{marks.outside(frame['contribution'], limits)}"
     )
     return Drawing(figure, frame, caption, f"Dot plot of contributions of covariates to predicted effects. {caption}")
 

@@ -14,6 +14,8 @@ from cqox_assets.figures._units import UnitEffects, differing
 from cqox_assets.spec import Drawing, FigureSpec, Inputs
 from cqox_assets.wording import short
 
+_WIDE, _HIGH = 0.45, 0.15  # of the axes: room that the words of a place take
+
 
 def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     """Draw a relief map (2d) or a landscape that turns (3d) with its named places, for the first contrast."""
@@ -72,9 +74,10 @@ def _map(
                   color=theme.INK, markeredgecolor="white", zorder=5)  # fmt: skip
     for row in _apart(places, axis):
         axis.annotate(
-            f"{row['kind']}: {words.amount(item.study, row['estimate'])}", (row["x"], row["y"]),
-            xytext=(7 if row["x"] < middle else -7, row["shift"]), textcoords="offset points", fontsize=8.5,
-            ha="left" if row["x"] < middle else "right", va="center", color=theme.INK, zorder=6,
+            f"{row['kind']}: {words.amount(item.study, row['estimate'])}\n"
+            f"({words.amount(item.study, row['low'])} to {words.amount(item.study, row['high'])})",
+            (row["x"], row["y"]), xytext=(7 if row["x"] < middle else -7, row["shift"]), textcoords="offset points",
+            fontsize=8.5, ha="left" if row["x"] < middle else "right", va="center", color=theme.INK, zorder=6,
             bbox={"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": "none", "alpha": 0.85},
         )  # fmt: skip
     surfaces.axes_and_bar(figure, axis, filled, item, labels)
@@ -87,13 +90,17 @@ def _map(
 
 
 def _apart(places: pd.DataFrame, axis: Any) -> list[dict[str, Any]]:
-    """Return the places with the shift of their words, inside the axes; words too near to earlier ones are left out."""
-    bottom, top = axis.get_ylim()
+    """Return the places with the shift of their words, inside the axes; words upon earlier ones are left out.
+
+    The highest and the lowest place come first, so that theirs are never those left out.
+    """
+    (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
     kept: list[dict[str, Any]] = []
-    for row in places.sort_values("kind").to_dict("records"):
-        share = (row["y"] - bottom) / (top - bottom)
-        row["shift"] = 10 if share < 0.06 else -10 if share > 0.94 else 0
-        if all(abs(share - (other["y"] - bottom) / (top - bottom)) > 0.1 for other in kept):
+    for row in places.assign(rank=places["kind"].str[-1]).sort_values(["rank", "kind"]).to_dict("records"):
+        across, up = (row["x"] - left) / (right - left), (row["y"] - bottom) / (top - bottom)
+        row["shift"] = 18 if up < 0.1 else -18 if up > 0.9 else 0
+        row["from"], row["up"] = across if across < 0.5 else across - _WIDE, up
+        if all(abs(up - other["up"]) > _HIGH or abs(row["from"] - other["from"]) > _WIDE for other in kept):
             kept.append({str(name): value for name, value in row.items()})
     return kept
 
@@ -116,10 +123,7 @@ def _landscape(
             hovertemplate="%{x:.4g}, %{y:.4g}<br>effect: %{z:.4g}<extra></extra>",
         )
     )  # fmt: skip
-    figure.add_surface(
-        x=x[0], y=y[:, 0], z=np.zeros_like(z), showscale=False, opacity=0.3, hoverinfo="skip", name="no effect",
-        colorscale=[[0, theme.REFERENCE], [1, theme.REFERENCE]],
-    )  # fmt: skip
+    pages.sheet(figure, (x[0], y[:, 0], np.zeros_like(z)), "no effect", 0.3)
     lift = 0.01 * reach
     for name, line in lines.items():
         figure.add_scatter3d(
@@ -127,11 +131,18 @@ def _landscape(
             line={"color": theme.INK, "width": 6, "dash": "solid" if name == "ridge" else "dash"},
         )  # fmt: skip
     figure.add_scatter3d(
-        x=places["x"], y=places["y"], z=places["estimate"] + lift, mode="markers+text", name="peaks and valleys",
-        text=[f"{row.kind}: {words.amount(item.study, row.estimate)}" for row in marks.each(places)],
-        textposition="top center", marker={"size": 5, "color": theme.INK},
+        x=places["x"], y=places["y"], z=places["estimate"] + lift, mode="markers", hoverinfo="skip",
+        name="peaks and valleys, 95% intervals", marker={"size": 5, "color": theme.INK},
+        error_z={"type": "data", "symmetric": False, "array": places["high"] - places["estimate"],
+                 "arrayminus": places["estimate"] - places["low"], "color": theme.INK, "thickness": 2},
     )  # fmt: skip
-    figure.update_layout(scene=pages.scene((labels[0], labels[1], words.effect(item.study, cells=40))))
+    notes = [
+        pages.note(row.x, row.y, row.estimate + lift, f"{row.kind}: {words.amount(item.study, row.estimate)}")
+        for row in marks.each(places)
+    ]
+    figure.update_layout(
+        scene={**pages.scene((labels[0], labels[1], words.effect(item.study, cells=40))), "annotations": notes}
+    )
     return figure
 
 

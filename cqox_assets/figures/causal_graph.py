@@ -124,7 +124,7 @@ def _layout(nodes: pd.DataFrame) -> dict[str, tuple[float, float]]:
 
 def _text(node: pd.Series) -> str:
     """Return a box's words: the label, and below it the role in the singular."""
-    name = theme.shorten(node["label"], 24)
+    name = theme.squeeze(node["label"], 24)
     if node["role"] == "hidden" or node["columns"] > 1:
         return name
     return f"{name}\n{str(node['role']).replace('_', ' ').removesuffix('s')}"

@@ -12,6 +12,7 @@ from cqox_assets.figures import _theme as theme
 from cqox_assets.figures import _words as words
 from cqox_assets.figures._units import UnitEffects, differing
 from cqox_assets.spec import Drawing, FigureSpec, Inputs
+from cqox_assets.wording import short
 
 
 def draw(inputs: Inputs, form: str = "2d") -> Drawing:
@@ -50,24 +51,19 @@ def _surface(item: UnitEffects, data: pd.DataFrame, labels: tuple[str, str]) -> 
 
     x, y, z, low, high = surfaces.sheets(data)
     reach = float(np.nanmax(np.abs(z))) or 1.0
-    lines = {"z": {"show": True, "usecolormap": True, "project": {"z": True}, "width": 1}}
+    mesh = {"show": True, "color": theme.QUIET, "width": 1}
+    lines = {"x": mesh, "y": mesh, "z": {"show": True, "usecolormap": True, "project": {"z": True}, "width": 1}}
     effect = words.effect(item.study, cells=40)
     figure = plotly.Figure(
         plotly.Surface(
             x=x[0], y=y[:, 0], z=z, colorscale="RdBu", reversescale=True, cmin=-reach, cmax=reach, contours=lines,
             colorbar={"title": {"text": "effect"}, "len": 0.6}, name="effect",
-            hovertemplate=f"%{{x:.4g}}, %{{y:.4g}}<br>{theme.shorten(effect, 40)}: %{{z:.4g}}<extra></extra>",
+            hovertemplate=f"%{{x:.4g}}, %{{y:.4g}}<br>{pages.words(effect, 40)}: %{{z:.4g}}<extra></extra>",
         )
     )  # fmt: skip
-    for name, sheet in (("lower end of the interval", low), ("upper end of the interval", high)):
-        figure.add_surface(
-            x=x[0], y=y[:, 0], z=sheet, showscale=False, opacity=0.25, name=name, hoverinfo="skip",
-            colorscale=[[0, theme.REFERENCE], [1, theme.REFERENCE]],
-        )  # fmt: skip
-    figure.add_surface(
-        x=x[0], y=y[:, 0], z=np.zeros_like(z), showscale=False, opacity=0.2, hoverinfo="skip", name="no effect",
-        colorscale=[[0, theme.INK], [1, theme.INK]],
-    )  # fmt: skip
+    for name, ends in (("lower end of the interval", low), ("upper end of the interval", high)):
+        pages.sheet(figure, (x[0], y[:, 0], ends), name, 0.25)
+    pages.sheet(figure, (x[0], y[:, 0], np.zeros_like(z)), "no effect", 0.2, theme.INK)
     figure.update_layout(scene=pages.scene((labels[0], labels[1], effect)))
     return figure
 
@@ -77,7 +73,8 @@ def _caption(item: UnitEffects, data: pd.DataFrame, labels: tuple[str, str]) -> 
     size = held["estimate"].to_numpy()
     low, high = held.iloc[int(size.argmin())], held.iloc[int(size.argmax())]
     places = [
-        f"{words.amount(item.study, row['estimate'])} at {labels[0]} {row['x']:.4g} and {labels[1]} {row['y']:.4g}"
+        f"{words.amount(item.study, row['estimate'])} at {labels[0]} {short(row['x'])} and {labels[1]} "
+        f"{short(row['y'])}"
         for row in (low, high)
     ]
     clear = float(((held["low"] > 0) | (held["high"] < 0)).mean())

@@ -7,6 +7,7 @@ import pandas as pd
 
 from cqox_assets.errors import NotDrawnError
 from cqox_assets.figures import _marks as marks
+from cqox_assets.figures import _pages as pages
 from cqox_assets.figures import _theme as theme
 from cqox_assets.figures import _words as words
 from cqox_assets.numerics.omitted_variables import Coefficient, adjusted
@@ -18,7 +19,7 @@ _LEVEL = 0.95
 
 
 def draw(inputs: Inputs, form: str = "2d") -> Drawing:
-    """Draw contours of the adjusted estimate of the linear regression, for the first contrast."""
+    """Draw contours (2d) or a surface that turns (3d) of the adjusted linear estimate, for the first contrast."""
     name, answer = next(iter(inputs.asked("partial_r2").items()))
     table = answer.table[answer.table["contrast"] == answer.table["contrast"].iloc[0]]
     first, bounds = table.iloc[0], table[table["strength"] > 0]
@@ -46,7 +47,10 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     marks.legend(figure, shown)
     caption = _caption(inputs.study, name, linear, bounds, answer.meaning)
     caption += " The interval of the linear estimate covers no effect already." if covers else ""
-    return Drawing(figure, grid, caption, f"Contour plot of the estimate by strength of confounding. {caption}")
+    beyond = int((~_inside(bounds, ends)).sum())
+    caption += f" {beyond} of the {len(bounds)} strengths lie beyond the axes." if beyond else ""
+    page = pages.page(_surface(grid, bounds, ends), SPEC.title, caption) if form == "3d" else ""
+    return Drawing(figure, grid, caption, f"Contour plot of the estimate by strength of confounding. {caption}", page)
 
 
 def contour_grid(linear: Coefficient, right: float, top: float) -> pd.DataFrame:
@@ -82,11 +86,7 @@ def _contours(figure: Any, axis: Any, grid: pd.DataFrame, linear: Coefficient) -
     filled = axis.contourf(x, y, z, levels=levels, cmap=theme.DIVERGING, alpha=0.55, extend="both", zorder=0.5)
     steps = sorted({float(np.round(share * linear.estimate, 12)) for share in (0.2, 0.4, 0.6, 0.8)})
     axis.contour(x, y, z, levels=steps, colors=theme.INK, linewidths=0.8, alpha=0.7)
-    bar = figure.colorbar(filled, ax=axis, fraction=0.05, pad=0.02)
-    bar.outline.set_visible(False)
-    theme.numbers(bar.ax, "y")
-    bar.ax.tick_params(labelsize=7.5, color=theme.QUIET)
-    bar.set_label("estimate that would be left", fontsize=8.5, color=theme.INK)
+    marks.colour_bar(figure, axis, filled, "estimate that would be left")
     if z.min() < 0 < z.max():
         axis.contour(x, y, z, levels=[0.0], colors=theme.LIMIT, linewidths=2.2)
     if near.min() < 0 < near.max():
@@ -94,11 +94,14 @@ def _contours(figure: Any, axis: Any, grid: pd.DataFrame, linear: Coefficient) -
 
 
 def _benchmarks(axis: Any, bounds: pd.DataFrame, ends: tuple[float, float]) -> None:
-    """Draw confounders as strong as a known covariate; those close to one another share a label."""
+    """Draw those confounders as strong as a known covariate that the axes hold; close ones share a label."""
+    bounds = bounds[_inside(bounds, ends)]
+    if not len(bounds):
+        return
     x, y = bounds["r2dz_x"].to_numpy(dtype=float), bounds["r2yz_dx"].to_numpy(dtype=float)
     axis.plot(x, y, "o", color=theme.ARMS[1], markersize=6.5, markeredgecolor="white", zorder=6)
     strengths = [f"{strength:g}x" for strength in bounds["strength"]]
-    name = theme.shorten(bounds["benchmark"].iloc[0], 24)
+    name = theme.squeeze(bounds["benchmark"].iloc[0], 24)
     apart = len(x) > 1 and min(np.hypot(np.diff(x) / ends[0], np.diff(y) / ends[1])) > 0.07
     labels = [*strengths[:-1], f"{strengths[-1]} {name}"] if apart else [""] * (len(x) - 1) + [
         f"{strengths[0]} to {strengths[-1]} {name}" if len(x) > 1 else f"{strengths[0]} {name}"
@@ -110,6 +113,42 @@ def _benchmarks(axis: Any, bounds: pd.DataFrame, ends: tuple[float, float]) -> N
             fontsize=8, color=theme.INK, zorder=7,
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1} if text else None,
         )  # fmt: skip
+
+
+def _inside(bounds: pd.DataFrame, ends: tuple[float, float]) -> np.ndarray:
+    return np.asarray((bounds["r2dz_x"] <= ends[0]) & (bounds["r2yz_dx"] <= ends[1]), dtype=bool)
+
+
+def _surface(grid: pd.DataFrame, bounds: pd.DataFrame, ends: tuple[float, float]) -> Any:
+    import plotly.graph_objects as plotly
+
+    x, y, z, near = (
+        grid[name].to_numpy().reshape(_CELLS, _CELLS) for name in ("r2_treatment", "r2_outcome", "estimate", "near_end")
+    )
+    reach = float(np.abs(z[0, 0])) or 1.0
+    figure = plotly.Figure(
+        plotly.Surface(
+            x=x[0], y=y[:, 0], z=z, colorscale="RdBu", reversescale=True, cmin=-reach, cmax=reach, name="estimate",
+            colorbar={"title": {"text": "estimate left"}, "len": 0.6},
+            hovertemplate="R² with treatment %{x:.3f}, with outcome %{y:.3f}<br>estimate left: %{z:.4g}<extra></extra>",
+        )
+    )  # fmt: skip
+    pages.sheet(figure, (x[0], y[:, 0], near), "end of the interval nearer to no effect", 0.3)
+    pages.sheet(figure, (x[0], y[:, 0], np.zeros_like(z)), "no effect", 0.25)
+    held = bounds[_inside(bounds, ends)]
+    figure.add_scatter3d(
+        x=held["r2dz_x"], y=held["r2yz_dx"], z=held["adjusted_estimate"], mode="markers", hoverinfo="skip",
+        name="as strong as a known covariate", marker={"size": 6, "color": theme.INK},
+    )  # fmt: skip
+    notes = [
+        pages.note(
+            row.r2dz_x, row.r2yz_dx, row.adjusted_estimate, f"{row.strength:g}x {pages.words(row.benchmark, 24)}"
+        )
+        for row in marks.each(held)
+    ]
+    titles = "R² with treatment", "R² with outcome", "estimate left"
+    figure.update_layout(scene={**pages.scene(titles), "annotations": notes})
+    return figure
 
 
 def _caption(study: Study, name: str, linear: Coefficient, bounds: pd.DataFrame, meaning: str) -> str:
@@ -133,5 +172,6 @@ SPEC = FigureSpec(
     draw=draw,
     needs=("partial_r2",),
     family="sensitivity",
+    forms=("2d", "3d"),
     reference="Cinelli & Hazlett 2020, doi:10.1111/rssb.12348",
 )

@@ -11,7 +11,8 @@ from cqox_assets.figures import _words as words
 from cqox_assets.result import Findings
 from cqox_assets.spec import Drawing, FigureSpec, Inputs
 
-_SYSTEMS = {"linear": theme.ARMS[0], "nonlinear": theme.ARMS[1], "machine_learned": theme.ARMS[2]}
+# Colours that the first contrast's arms never have, because one panel shows the arms themselves.
+_SYSTEMS = {"linear": theme.ARMS[7], "nonlinear": theme.ARMS[3], "machine_learned": theme.ARMS[4]}
 _NAMES = {"linear": "linear", "nonlinear": "nonlinear", "machine_learned": "machine-learned"}
 
 
@@ -21,7 +22,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     row = found.content["contrasts"][0]
     tables = {name: table[table["arm"] == row["arm"]] for name, table in found.tables.items() if name != "units"}
     figure, axes = theme.grid(3, 2, (9.6, 9.2), heights=[1.15, 1.15, 0.72])
-    theme.title(figure, f"{SPEC.title}: {theme.shorten(row['contrast'], 40)}")
+    theme.title(figure, f"{SPEC.title}: {theme.squeeze(row['contrast'], 40)}")
     _outcomes(axes[0][0], tables["outcome_distributions"], inputs)
     _effects(axes[0][1], tables["effect_histogram"], inputs)
     _averages(axes[1][0], tables["averages"], row, inputs)
@@ -51,7 +52,7 @@ def _outcomes(axis: Any, rows: pd.DataFrame, inputs: Inputs) -> None:
             labels.append((f"{_NAMES[name]}: {row.of_arm}", place))
             place -= 1.0
         place -= 0.4
-    axis.set_yticks([at for _, at in labels], [theme.shorten(text, 26) for text, _ in labels], fontsize=8)
+    axis.set_yticks([at for _, at in labels], [theme.squeeze(text, 26) for text, _ in labels], fontsize=8)
     axis.tick_params(axis="y", length=0)
     theme.numbers(axis, "x", 5)
     axis.set_xlabel(f"{words.outcome(inputs.study, 44)}: middle 90 %, half", fontsize=8.5)

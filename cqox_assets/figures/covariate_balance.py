@@ -85,7 +85,8 @@ def _panel(axis: Any, study: Study, rows: pd.DataFrame, arm: str, limit: float, 
     axis.set_xlim(-0.015 * right, right)
     axis.set_ylim(-0.7, len(rows) - 0.3)
     if len(study.arms) > 2:
-        axis.set_title(theme.shorten(f"{arm} against {study.arms[0]}", 70), loc="right", fontsize=9, color=theme.INK)
+        said = theme.squeeze(f"{arm} against {study.arms[0]}", 70)
+        axis.set_title(said, loc="left", pad=16, fontsize=9, color=theme.INK)  # above the words of the limit
 
 
 def importance(study: Study) -> dict[str, float]:

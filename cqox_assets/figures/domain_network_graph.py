@@ -122,15 +122,18 @@ def _zooming(nodes: pd.DataFrame, ties: pd.DataFrame) -> Any:
         alike = "" if pd.isna(tie.correlation) else f"<br>correlation over common months {tie.correlation:.2f}"
         figure.add_scatter(
             x=[x0, (x0 + x1) / 2, x1], y=[y0, (y0 + y1) / 2, y1], mode="lines+text", showlegend=False,
-            text=["", tie.label, ""], line={"color": theme.QUIET, "width": 1 + min(tie.count, 6)},
-            hovertext=f"{tie.source} and {tie.target}: {tie.count} shared effects{alike}", hoverinfo="text",
+            text=["", pages.words(tie.label, 60), ""], line={"color": theme.QUIET, "width": 1 + min(tie.count, 6)},
+            hovertext=f"{pages.words(tie.source)} and {pages.words(tie.target)}: {tie.count} shared effects{alike}",
+            hoverinfo="text",
         )  # fmt: skip
     for verdict, tone in _VERDICTS.items():
         held = nodes[nodes["verdict"] == verdict]
         figure.add_scatter(
-            x=held["x"], y=held["y"], mode="markers+text", name=verdict, text=held["domain"],
+            x=held["x"], y=held["y"], mode="markers+text", name=verdict,
+            text=[pages.words(name) for name in held["domain"]],
             textposition="bottom center", marker={"size": 22, "color": tone, "line": {"color": "white", "width": 2}},
-            hovertext=[f"{row.domain}: {row.series}<br>{_said(row)}, {row.latest_period}" for row in marks.each(held)],
+            hovertext=[f"{pages.words(row.domain)}: {pages.words(row.series, 80)}<br>{_said(row)}, {row.latest_period}"
+                       for row in marks.each(held)],
             hoverinfo="text",
         )  # fmt: skip
     figure.update_layout(dragmode="pan", plot_bgcolor="white")

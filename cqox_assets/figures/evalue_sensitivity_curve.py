@@ -39,7 +39,8 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
         axis.annotate(
             f"E-value {value:.2f}", (value, value), xytext=(7, 5 if kind == "estimate" else -6) if late else (-7, -5),
             textcoords="offset points", ha="left" if late else "right", color=colour, fontsize=8.5,
-            va="bottom" if kind == "estimate" else "top",
+            va="bottom" if kind == "estimate" else "top", zorder=5,
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1},
         )  # fmt: skip
     first = data[data["curve"] == "estimate"]
     axis.fill_between(first["with_treatment"], first["with_outcome"], right, color=colours["estimate"], alpha=0.08)

@@ -35,7 +35,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
         if part["kind"].iloc[0] == "test":
             _p_axis(axis)
         else:
-            axis.set_xlim(0, 1.1 * max(3.0, float(part["value"].clip(upper=50).max())))
+            axis.set_xlim(*_distance_limits(part))
             theme.numbers(axis, "x")
             axis.set_xlabel("distance in standard errors")
     marks.legend(figure, [("passed", theme.SURE, "dot"), ("warned (cross)", theme.UNSURE, "dot"),
@@ -82,7 +82,7 @@ def _frame(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
 def _lines(axis: Any, rows: pd.DataFrame) -> None:
     places = list(range(len(rows) - 1, -1, -1))
     test = rows["kind"].iloc[0] == "test"
-    right = 1.1 * max(3.0, float(rows["value"].clip(upper=50).max()))
+    right = _distance_limits(rows)[1]
     for place, (_, row) in zip(places, rows.iterrows(), strict=True):
         status = Status(row["status"])
         value = max(row["value"], _FLOOR) if test else min(row["value"], 0.99 * right)
@@ -97,9 +97,14 @@ def _lines(axis: Any, rows: pd.DataFrame) -> None:
     axis.set_ylim(-0.7, len(rows) - 0.3)
 
 
+def _distance_limits(rows: pd.DataFrame) -> tuple[float, float]:
+    right = 1.1 * max(3.0, float(rows["value"].clip(upper=50).max()))
+    return -0.03 * right, right
+
+
 def _p_axis(axis: Any) -> None:
     axis.set_xscale("log")
-    axis.set_xlim(_FLOOR, 1.15)
+    axis.set_xlim(0.45 * _FLOOR, 1.5)
     axis.set_xticks([1e-6, 1e-4, 1e-2, 0.1, 1], ["under 0.000001", "0.0001", "0.01", "0.1", "1"])
     axis.minorticks_off()
     axis.set_xlabel("p-value of the test that the assumption could have failed")

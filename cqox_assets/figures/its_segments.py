@@ -42,7 +42,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
         [("observed", theme.QUIET, "dot"), (f"fitted, {words.percent(level)} interval", colour, "line"),
          ("expected without the change", theme.INK, "dashes")],
     )  # fmt: skip
-    caption = _caption(study, answer, len(rows), len(after)) + said
+    caption = _caption(study, answer, len(rows), len(after)) + said + marks.outside(rows["observed"], axis.get_ylim())
     return Drawing(figure, rows, caption, f"Time series with fitted segments and the old trend extended. {caption}")
 
 

@@ -1,5 +1,6 @@
 """Education: the spread of outcomes if every learner had the reference arm, moving to that under the compared arm."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,14 +32,15 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
          "compared": [float(stop[name]) for name in _PLACES]}
     )  # fmt: skip
     data["gain"] = data["compared"] - data["reference"]
+    mean = data["place"] == "mean"
+    for end in ("low", "high"):  # of the mean under the compared arm
+        data[end] = (data["reference"] + _known(row["consensus"][end])).where(mean)
 
     def scene(size: tuple[float, float]) -> motion.Scene:
         figure, axis = theme.single(*size)
         theme.title(figure, SPEC.title)
-        low, high = (
-            float(data[["reference", "compared"]].min().min()),
-            float(data[["reference", "compared"]].max().max()),
-        )
+        drawn = data[["reference", "compared", "low", "high"]]
+        low, high = float(drawn.min().min()), float(drawn.max().max())
         pad = 0.08 * (high - low or 1.0)
         axis.set_xlim(low - pad, high + pad)
         axis.set_ylim(-0.7, len(data) - 0.3)
@@ -48,8 +50,8 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
         axis.set_xlabel(words.outcome(inputs.study))
         marks.legend(
             figure,
-            [(f"everybody {arm}", theme.arm_colour(inputs.study.arms, arm), "dot")
-             for arm in (inputs.study.arms[0], row["arm"])],
+            [*((f"everybody {arm}", theme.arm_colour(inputs.study.arms, arm), "dot")
+               for arm in (inputs.study.arms[0], row["arm"])), ("95% interval of the mean", theme.INK, "line")],
         )  # fmt: skip
         return figure, [axis], lambda share: _paint(axis, data, share, inputs, row)
 
@@ -64,6 +66,10 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     return Drawing(figure, data, caption, f"Quantiles of the outcome under both arms. {caption}", frames=frames)
 
 
+def _known(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
 def _paint(axis: Any, data: pd.DataFrame, share: float, inputs: Inputs, row: Mapping[str, Any]) -> None:
     colours = [theme.arm_colour(inputs.study.arms, arm) for arm in (inputs.study.arms[0], row["arm"])]
     for place, item in enumerate(marks.each(data)):
@@ -72,6 +78,8 @@ def _paint(axis: Any, data: pd.DataFrame, share: float, inputs: Inputs, row: Map
         axis.plot([item.reference, now], [y, y], color=colours[1], linewidth=2.5, alpha=0.5)
         axis.plot([item.reference], [y], marker="o", markersize=7, color=colours[0], markeredgecolor="white", zorder=3)
         axis.plot([now], [y], marker="o", markersize=9, color=colours[1], markeredgecolor="white", zorder=4)
+        if share == 1 and not math.isnan(item.low):
+            axis.plot([item.low, item.high], [y - 0.28] * 2, color=theme.INK, linewidth=1.6)
         axis.text(max(item.reference, now), y + 0.24, f"{share * item.gain:+,.3g}", fontsize=8.5, color=theme.INK,
                   ha="center", va="bottom")  # fmt: skip
 

@@ -29,7 +29,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     marks.legend(
         figure,
         [("treated", colour, "dot"), ("untreated, has a treated neighbour", colour, "ring"),
-         ("untreated, has none", theme.REFERENCE, "dot"), ("tie from a treated unit", theme.ARMS[1], "line")],
+         ("untreated, has none", theme.REFERENCE, "dot"), ("tie from a treated unit", theme.ARMS[4], "line")],
     )  # fmt: skip
     share = float((reached & (treated == 0)).sum() / max((treated == 0).sum(), 1))
     shown = f"All {part.units:,} units and {part.edges:,} ties are drawn."
@@ -51,7 +51,7 @@ def _ties(axis: Any, part: Neighbourhood, treated: np.ndarray) -> None:
     place = part.nodes[["x", "y"]].to_numpy()
     source, target = part.ties["source"].to_numpy(), part.ties["target"].to_numpy()
     carries = (treated[source] > 0) != (treated[target] > 0)
-    for chosen, colour, wide in ((~carries, theme.GRID, 1.0), (carries, theme.ARMS[1], 1.2)):
+    for chosen, colour, wide in ((~carries, theme.GRID, 1.0), (carries, theme.ARMS[4], 1.2)):
         segments = np.stack([place[source[chosen]], place[target[chosen]]], axis=1)
         axis.add_collection(LineCollection(list(segments), colors=colour, linewidths=wide, alpha=0.8, zorder=1))
     axis.autoscale_view()

@@ -112,20 +112,19 @@ def _flat(part: _Part, inputs: Inputs) -> Any:
         axis.add_collection(LineCollection(list(place[ends[chosen]]), colors=tone, linewidths=wide, zorder=1))
     axis.plot(place[part.path, 0], place[part.path, 1], color=theme.INK, linewidth=2.6, zorder=2)
     reach = _reach(part)
+    own = part.nodes["effect"].abs().to_numpy()
+    size_of = 24 + 76 * own / (float(own.max()) or 1.0)
     treated = part.nodes["treated"].to_numpy() > 0
     for chosen, shape in ((treated, "s"), (~treated, "o")):
         dots = axis.scatter(
-            place[chosen, 0], place[chosen, 1], s=58, c=part.nodes["differs"][chosen], cmap=theme.DIVERGING,
-            vmin=-reach, vmax=reach, marker=shape, edgecolors=theme.INK, linewidths=0.6, zorder=3,
+            place[chosen, 0], place[chosen, 1], s=size_of[chosen], c=part.nodes["differs"][chosen],
+            cmap=theme.DIVERGING, vmin=-reach, vmax=reach, marker=shape, edgecolors=theme.INK, linewidths=0.6, zorder=3,
         )  # fmt: skip
-    bar = figure.colorbar(dots, ax=axis, fraction=0.04, pad=0.02)
-    bar.outline.set_visible(False)
-    theme.numbers(bar.ax, "y")
-    bar.ax.tick_params(labelsize=7.5)
-    bar.set_label("own effect less the average", fontsize=8.5, color=theme.INK)
+    marks.colour_bar(figure, axis, dots, "own effect less the average")
     marks.legend(
         figure,
-        [("square: treated, dot: untreated", theme.QUIET, "dot"), ("tie that carries an effect", theme.ARMS[4], "line"),
+        [("size: own effect; square: treated, dot: untreated", theme.QUIET, "dot"),
+         ("tie that carries an effect", theme.ARMS[4], "line"),
          ("strongest path", theme.INK, "line")],
     )  # fmt: skip
     return figure
@@ -152,8 +151,8 @@ def _raised(part: _Part, inputs: Inputs) -> Any:
     for place, (name, shape) in enumerate((("untreated", "circle"), ("treated", "square"))):
         held = nodes[(nodes["treated"] > 0) == bool(place)]
         said = [
-            f"unit {row.unit}<br>own effect {words.amount(inputs.study, row.effect)}<br>{row.treated_neighbours} of "
-            f"{row.neighbours} neighbours treated"
+            f"unit {pages.words(row.unit)}<br>own effect {words.amount(inputs.study, row.effect)}<br>"
+            f"{row.treated_neighbours} of {row.neighbours} neighbours treated"
             for row in marks.each(held)
         ]
         figure.add_scatter3d(

@@ -88,7 +88,7 @@ def _money(axis: Any, place: tuple[int, int], row: pd.DataFrame, currency: str) 
 
 def _frame(axis: Any, policies: list[str], rows: pd.DataFrame, methods: list[str], paid: bool) -> None:
     shares = rows.groupby("policy")["share_treated"].first()
-    labels = [f"{theme.shorten(policy, 26)}\n{shares[policy]:.0%} treated" for policy in policies]
+    labels = [f"{theme.squeeze(policy, 26)}\n{shares[policy]:.0%} treated" for policy in policies]
     names = {"IPS": "inverse propensity", "SNIPS": "normalised", "DR": "doubly robust"}
     columns = [names[method] for method in methods] + (["money per unit"] if paid else [])
     axis.set_xticks(range(len(columns)), columns, fontsize=8.5)

@@ -62,9 +62,9 @@ def _map(row: Mapping[str, Any], sheets: tuple[np.ndarray, ...], edge: pd.DataFr
     reach = float(np.abs(net).max()) or 1.0
     filled = axis.contourf(100 * coverage, budget, net, np.linspace(-reach, reach, 31), cmap=_TONES, extend="both")
     lines = axis.contour(100 * coverage, budget, price, _levels(price), colors=theme.QUIET, linewidths=0.9)
-    _levels_named(axis, lines)
     axis.plot(100 * edge["coverage"], edge["spend"], color=theme.LIMIT, linewidth=1.6, linestyle=(0, (4, 2.5)))
     best, held = row["optimal"], row["budget"]
+    _levels_named(axis, lines, None if held is None else held["amount"])
     if held is not None:
         marks.level(axis, held["amount"], f"budget {money(held['amount'], currency)}", theme.INK)
     axis.plot([100 * best["coverage"]], [best["spend"]], marker="*", markersize=15, color=theme.INK,
@@ -74,11 +74,7 @@ def _map(row: Mapping[str, Any], sheets: tuple[np.ndarray, ...], edge: pd.DataFr
     theme.amounts(axis.yaxis)
     axis.set_xlabel("coverage: share of units treated, highest predicted gain per cost first (%)")
     axis.set_ylabel(f"budget ({currency or 'money'})")
-    bar = figure.colorbar(filled, ax=axis, fraction=0.05, pad=0.02)
-    bar.outline.set_visible(False)
-    theme.amounts(bar.ax.yaxis)
-    bar.ax.tick_params(labelsize=7.5)
-    bar.set_label(f"net benefit ({currency or 'money'})", fontsize=8.5, color=theme.INK)
+    marks.colour_bar(figure, axis, filled, f"net benefit ({currency or 'money'})", theme.in_full)
     marks.legend(
         figure,
         [("left of it the budget is enough for the coverage", theme.LIMIT, "dashes"),
@@ -87,8 +83,8 @@ def _map(row: Mapping[str, Any], sheets: tuple[np.ndarray, ...], edge: pd.DataFr
     return figure
 
 
-def _levels_named(axis: Any, lines: Any) -> None:
-    """Write the levels of the contours at their right ends, those that fit above one another."""
+def _levels_named(axis: Any, lines: Any, taken: float | None) -> None:
+    """Write the levels of the contours at their right ends, those that fit above one another and beside `taken`."""
     low, high = axis.get_ylim()
     last = low - (high - low)
     drawn = [(level, part) for level, parts in zip(lines.levels, lines.allsegs, strict=True) for part in parts]
@@ -96,7 +92,8 @@ def _levels_named(axis: Any, lines: Any) -> None:
         (float(part[part[:, 0].argmax(), 1]), level) for level, part in drawn if len(part) and part[:, 0].max() > 99
     ]
     for at, level in sorted(ends):
-        if at - last > 0.07 * (high - low) and at < high - 0.05 * (high - low):
+        apart = taken is None or not -0.03 < (at - taken) / (high - low) < 0.08
+        if apart and at - last > 0.07 * (high - low) and at < high - 0.05 * (high - low):
             axis.annotate(f"{level:,.3g}", (98.5, at), fontsize=7.5, color=theme.INK, ha="right", va="center",
                           bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.8})  # fmt: skip
             last = at
@@ -140,11 +137,16 @@ def _surface(row: Mapping[str, Any], sheets: tuple[np.ndarray, ...], edge: pd.Da
             )  # fmt: skip
     best = row["optimal"]
     figure.add_scatter3d(
-        x=[100 * best["coverage"]], y=[best["spend"]], z=[best["net_benefit"] + lift], mode="markers+text",
-        text=[f"best plan: {money(best['net_benefit'], currency)}"], textposition="top center", name="best plan",
+        x=[100 * best["coverage"]], y=[best["spend"]], z=[best["net_benefit"] + lift], mode="markers",
+        name="best plan, 95% interval",
         marker={"size": 7, "color": theme.INK, "symbol": "diamond"},
+        error_z={"type": "data", "symmetric": False, "array": [best["high"] - best["net_benefit"]],
+                 "arrayminus": [best["net_benefit"] - best["low"]], "color": theme.INK, "thickness": 3},
     )  # fmt: skip
-    figure.update_layout(scene=pages.scene(("coverage (%)", f"budget ({unit})", f"net benefit ({unit})")))
+    said = f"best plan: {money(best['net_benefit'], currency)}"
+    notes = [pages.note(100 * best["coverage"], best["spend"], best["net_benefit"] + lift, said)]
+    titles = "coverage (%)", f"budget ({unit})", f"net benefit ({unit})"
+    figure.update_layout(scene={**pages.scene(titles), "annotations": notes})
     return figure
 
 

@@ -109,7 +109,7 @@ def _panel(axis: Any, study: Study, arm: str, frame: pd.DataFrame, support: tupl
         (arm, 0.97, "top", colours[0]), (study.arms[0], 0.03, "bottom", colours[1])
     ):  # fmt: skip
         axis.text(
-            0.99, place, theme.shorten(text, 40), transform=axis.transAxes, ha="right", va=anchor, fontsize=9,
+            0.99, place, theme.squeeze(text, 40), transform=axis.transAxes, ha="right", va=anchor, fontsize=9,
             fontweight="bold", color=colour,
         )  # fmt: skip
     axis.set_title(words, loc="right", fontsize=8.5, color=theme.QUIET)

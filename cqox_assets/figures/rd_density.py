@@ -26,7 +26,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     figure, axis = theme.single()
     theme.sides(axis)
     theme.title(figure, "Density around the cutoff")
-    colour = {"left": theme.REFERENCE, "right": theme.ARMS[0]}
+    colour = words.side_colours(study, cutoff)
     for side, block in frame.groupby("side", sort=False):
         edges = np.append(block["low"], block["high"].iloc[-1])
         marks.bars(axis, edges, block["density"], colour[str(side)], 0.45)

@@ -25,7 +25,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     figure, axis = theme.single()
     theme.sides(axis)
     theme.title(figure, "Outcome around the cutoff")
-    colours = side_colours(study, cutoff)
+    colours = words.side_colours(study, cutoff)
     for side, block in rows.groupby("side", sort=False):
         colour, inside = colours[str(side)], block[block["inside"]]
         axis.vlines(block["running"], block["mean_low"], block["mean_high"], color=colour, linewidth=0.7, alpha=0.4)
@@ -43,19 +43,8 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
         [(f"mean per bin, {words.percent(level)} interval", theme.QUIET, "dot"),
          ("local fit and its interval", theme.QUIET, "line")],
     )  # fmt: skip
-    caption = _caption(study, answer, cutoff)
+    caption = _caption(study, answer, cutoff) + marks.outside(rows["mean"], axis.get_ylim())
     return Drawing(figure, rows, caption, f"Binned scatter plot with a fitted line on each side of a cutoff. {caption}")
-
-
-def side_colours(study: Study, cutoff: float) -> dict[str, str]:
-    """Return the colour of each side: that of the arm that is the more common there than on the other side."""
-    above = study.column(Role.RUNNING_VARIABLE) >= cutoff
-    treated_right = True
-    if study.has(Role.TREATMENT) and len(study.names(Role.TREATMENT)) == 1:
-        treatment = study.column(Role.TREATMENT)
-        treated_right = bool(treatment[above].mean() >= treatment[~above].mean())
-    arm, reference = theme.arm_colour(study.arms, words.compared(study)), theme.REFERENCE
-    return {"left": reference if treated_right else arm, "right": arm if treated_right else reference}
 
 
 def _caption(study: Study, answer: EffectEstimate, cutoff: float) -> str:

@@ -45,8 +45,9 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
         )
         axis.plot(line["x"], line["fit"], color=colour, linewidth=2.4, zorder=4)
         lines.append(line.assign(arm=name))
-    axis.set_ylim(*marks.extent(heights, 0.04))
-    axis.set_xlim(*marks.extent(x, 0.03))
+    limits = marks.extent(x, 0.03), marks.extent(heights, 0.04)
+    axis.set_xlim(*limits[0])
+    axis.set_ylim(*limits[1])
     theme.numbers(axis)
     axis.set_xlabel(theme.shorten(study.label(column), 70))
     axis.set_ylabel(words.outcome(study))
@@ -54,6 +55,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
                            else theme.ARMS[0], "line") for name in names[:_MOST]])  # fmt: skip
     said = f" {len(kept):,} of {len(x):,} rows are drawn, evenly spaced in the table." if len(kept) < len(x) else ""
     said = " Dots are means of rows of similar values, with 95% intervals." if coin else said
+    said += _outside(x, None if coin else y, limits)
     caption = (
         f"{study.label(column)} alone explains {share:.1%} of the outcome's variance, the most of "
         f"{len(study.names(Role.COVARIATES))} covariates. Lines are local regressions with 95% bands.{said}"
@@ -62,6 +64,14 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     if data.empty:
         raise NotDrawnError(f"'{study.label(column)}' does not vary within the arms")
     return Drawing(figure, data, caption, f"Scatter plot of the outcome with a smooth line per arm. {caption}")
+
+
+def _outside(x: np.ndarray, y: np.ndarray | None, limits: tuple[tuple[float, float], tuple[float, float]]) -> str:
+    """Return how many rows the axes do not hold, for the caption."""
+    beyond = (x < limits[0][0]) | (x > limits[0][1])
+    if y is not None:
+        beyond = beyond | (y < limits[1][0]) | (y > limits[1][1])
+    return f" {int(beyond.sum()):,} rows lie outside the picture." if beyond.any() else ""
 
 
 def strongest(study: Study) -> tuple[str, float]:

@@ -75,7 +75,7 @@ def _choices(axis: Any, rows: pd.DataFrame, lines: list[tuple[str, str]]) -> Non
         inside = np.flatnonzero(rows[column].astype(str) == value)
         shade = theme.ARMS[_CHOICES.index(column) % len(theme.ARMS)]
         axis.scatter(inside, np.full(len(inside), count - 1 - line), marker="|", s=26, color=shade, linewidths=1.2)
-    labels = [theme.shorten(f"{value.replace('_', ' ')}", 34) for _, value in lines]
+    labels = [theme.squeeze(f"{value.replace('_', ' ')}", 34) for _, value in lines]
     axis.set_yticks(range(count - 1, -1, -1), labels, fontsize=7.5)
     axis.set_ylim(-0.7, max(count - 0.3, 0.7))
     axis.tick_params(axis="y", length=0)

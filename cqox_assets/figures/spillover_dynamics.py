@@ -15,7 +15,7 @@ from cqox_assets.figures._network import Neighbourhood, neighbourhood
 from cqox_assets.spec import Drawing, FigureSpec, Inputs
 
 _MOST = 80
-_ACTIVE = "#C62828"
+_ACTIVE, _REACHED = "#C62828", theme.ARMS[4]
 
 
 def draw(inputs: Inputs, form: str = "2d") -> Drawing:
@@ -44,7 +44,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
         curve.set_ylabel("share of the units drawn")
         theme.whole(curve)
         marks.legend(
-            figure, [("treated", _tone(inputs), "dot"), ("reached", theme.ARMS[1], "dot"),
+            figure, [("treated", _tone(inputs), "dot"), ("reached", _REACHED, "dot"),
                      ("not yet", theme.GRID, "dot"), ("active tie", _ACTIVE, "line")],
         )  # fmt: skip
         return figure, [network, curve], lambda share: _paint((network, curve), part, data, share, inputs)
@@ -86,11 +86,11 @@ def _paint(axes: Any, part: Neighbourhood, data: pd.DataFrame, share: float, inp
     )
     for chosen, tone, wide in ((~carrying, theme.GRID, 0.9), (carrying, _ACTIVE, 1.4)):
         network.add_collection(LineCollection(list(place[ends[chosen]]), colors=tone, linewidths=wide, zorder=1))
-    tones = np.where(~active, theme.GRID, np.where(step == 0, _tone(inputs), theme.ARMS[1]))
+    tones = np.where(~active, theme.GRID, np.where(step == 0, _tone(inputs), _REACHED))
     network.scatter(place[:, 0], place[:, 1], s=44, c=list(tones), edgecolors="white", linewidths=0.8, zorder=3)
     waves = np.arange(int(step[active].max()) + 1)
     reached = np.array([(active & (step <= wave)).sum() for wave in waves]) / len(data)
-    curve.plot(waves, reached, color=theme.ARMS[1], linewidth=2.2, marker="o", markersize=6)
+    curve.plot(waves, reached, color=_REACHED, linewidth=2.2, marker="o", markersize=6)
     curve.plot([0], reached[:1], marker="o", color=_tone(inputs), markersize=8, zorder=4)
     network.text(0, 1.0, f"{int(active.sum())} of {len(data)} reached", transform=network.transAxes, fontsize=10,
                  color=theme.INK, va="bottom")  # fmt: skip

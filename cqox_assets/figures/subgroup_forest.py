@@ -58,7 +58,7 @@ def _table(item: UnitEffects) -> pd.DataFrame:
 
 
 def _panel(axis: Any, item: UnitEffects, table: pd.DataFrame, limits: tuple[float, float], *, first: bool) -> None:
-    named = table["label"].map(lambda text: theme.shorten(text, 32))
+    named = table["label"].map(lambda text: theme.squeeze(text, 32))
     named = named.where(table["by"] == "", named + " (" + table["rows"].map("{:,}".format) + ")")
     marks.forest(axis, table.assign(label=named), limits, 0.0, 46)
     axis.axvline(table["estimate"].iloc[0], color=theme.INK, linewidth=1, linestyle=(0, (4, 3)))

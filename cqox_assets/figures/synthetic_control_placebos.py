@@ -66,7 +66,7 @@ def _ratios(axis, table: pd.DataFrame, colour: str) -> None:  # type: ignore[no-
     colours = [colour if treated else theme.REFERENCE for treated in rows["treated"]]
     axis.hlines(places, 0, rows["ratio"], color=theme.GRID, linewidth=1.5)
     axis.scatter(rows["ratio"], places, color=colours, s=18, zorder=3)
-    axis.set_yticks(places, [theme.shorten(unit, 18) for unit in rows["unit"]], fontsize=7)
+    axis.set_yticks(places, [theme.squeeze(unit, 18) for unit in rows["unit"]], fontsize=7)
     axis.tick_params(axis="y", length=0)
     axis.set_xlim(0, 1.06 * float(rows["ratio"].max()))
     theme.numbers(axis, "x", 4)

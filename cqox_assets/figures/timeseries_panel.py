@@ -39,7 +39,9 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     theme.title(figure, "The outcome over time")
     _draw(axes, study, data, below)
     axes[-1].set_xlabel(words.label(study, Role.TIME, 60))
-    marks.legend(figure, [(name, _colour(study, name), "line") for name in data["line"].unique()])
+    names = list(data["line"].unique())
+    entries = [(name, _colour(study, name), "line") for name in names]
+    marks.legend(figure, entries if len(names) > 1 else [("trend; thin: mean per period", entries[0][1], "line")])
     caption = _caption(study, data, len(paths))
     return Drawing(figure, data, caption, f"Time series of the mean outcome with its trend. {caption}")
 

@@ -1,5 +1,7 @@
 """Nuisance models: cross-fitted propensity and outcome predictions, made once per study and shared."""
 
+import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +19,7 @@ from cqox_assets.study import Role, Study
 CLIP = 0.01
 SPLIT_ROWS = 2_000
 _AGAIN = "again_"
+_KEPT_BYTES = 64_000_000
 _SEVERITY = (Status.PASS, Status.NOT_RUN, Status.WARN, Status.FAIL)
 
 
@@ -162,6 +165,38 @@ def predict_nuisances(data: Data, folded: Folded, learner: str) -> pd.DataFrame:
     )
 
 
+class Fits:
+    """Nuisance predictions by the content of what they were fitted to, those asked for last.
+
+    Questions of sensitivity estimate again on changed data, by several estimators and on the same changes: each change
+    is fitted once. A change of any value, weight, fold or learner is another content, so nothing stale is returned.
+
+    Parameters
+    ----------
+    most_bytes : int
+        How much is kept; 0 keeps nothing.
+    """
+
+    def __init__(self, most_bytes: int = _KEPT_BYTES) -> None:
+        self._most, self._held = most_bytes, OrderedDict[bytes, pd.DataFrame]()
+
+    def predicted(self, data: Data, fold: np.ndarray, learner: str, seed: int) -> pd.DataFrame:
+        """Return what `predict_nuisances` says of the rows in their folds."""
+        key = hashlib.blake2b(f"{learner} {seed}".encode(), digest_size=16)
+        for column in (data.x, data.y, data.d, data.sampling, fold):
+            key.update(f"{column.shape} {column.dtype}".encode())
+            key.update(np.ascontiguousarray(column).tobytes())
+        found = self._held.pop(key.digest(), None)
+        if found is None:
+            found = predict_nuisances(data, data.folded(fold, seed), learner)
+        size = int(found.memory_usage(index=False).sum())
+        while self._held and (len(self._held) + 1) * size > self._most:
+            self._held.popitem(last=False)
+        if size <= self._most:
+            self._held[key.digest()] = found
+        return found
+
+
 def _split_again(data: Data, params: CommonParams) -> pd.DataFrame:
     """Predictions from the folds of the next seed."""
     seed = params.seed + 1
@@ -233,8 +268,8 @@ def shared_or_own(
     held = context.shared(study, params) if seed is None and clip >= CLIP else None
     if held is None:
         data, chosen = Data.of(study), params.seed if seed is None else seed
-        folded = data.folded(data.content_folds(params.folds, chosen), chosen)
-        held = predict_nuisances(data, folded, params.nuisance)
+        fits = Fits(0) if context.fits is None else context.fits
+        held = fits.predicted(data, data.content_folds(params.folds, chosen), params.nuisance, chosen)
     return held.assign(propensity=held["propensity"].clip(clip, 1 - clip))
 
 

@@ -18,13 +18,15 @@ class Coefficient:
 
     @property
     def t_value(self) -> float:
-        """Estimate over its standard error."""
+        """Estimate over its standard error; infinite where the regression leaves nothing unexplained."""
+        if self.std_error == 0:
+            return math.copysign(math.inf, self.estimate) if self.estimate else 0.0
         return self.estimate / self.std_error
 
     @property
     def partial_r2(self) -> float:
         """Share of the residual variance of the outcome that the treatment explains."""
-        return self.t_value**2 / (self.t_value**2 + self.df)
+        return 1.0 if math.isinf(self.t_value) else self.t_value**2 / (self.t_value**2 + self.df)
 
     @property
     def partial_f2(self) -> float:
@@ -62,8 +64,8 @@ def robustness_value(coefficient: Coefficient, q: float = 1.0, alpha: float | No
 
     Notes
     -----
-    f = q |t| / sqrt(df), less t*(alpha/2, df - 1) / sqrt(df - 1) with `alpha`; RV = (sqrt(f^4 + 4 f^2) - f^2) / 2
-    (Cinelli & Hazlett 2020, doi:10.1111/rssb.12348).
+    f = q |t| / sqrt(df), less t*(alpha/2, df - 1) / sqrt(df - 1) with `alpha`; RV = (sqrt(f^4 + 4 f^2) - f^2) / 2,
+    in a form that no large f cancels (Cinelli & Hazlett 2020, doi:10.1111/rssb.12348).
     """
     from scipy.special import stdtrit
 
@@ -73,7 +75,7 @@ def robustness_value(coefficient: Coefficient, q: float = 1.0, alpha: float | No
         f -= abs(float(stdtrit(df, alpha / 2))) / math.sqrt(df)
     if f <= 0:
         return 0.0
-    return 0.5 * (math.sqrt(f**4 + 4 * f**2) - f**2)
+    return _share(f**2)
 
 
 @dataclass(frozen=True)
@@ -229,5 +231,9 @@ def robustness_of_scale(distance: float, scale: float) -> float:
         return 0.0
     if scale <= 0:
         return 1.0
-    ratio = (distance / scale) ** 2
-    return float((-ratio + math.sqrt(ratio**2 + 4 * ratio)) / 2)
+    return _share((distance / scale) ** 2)
+
+
+def _share(ratio: float) -> float:
+    """Return the r with r^2 / (1 - r) = ratio > 0: (sqrt(ratio^2 + 4 ratio) - ratio) / 2, without its cancellation."""
+    return 2 / (1 + math.sqrt(1 + 4 / ratio)) if ratio > 0 else 0.0

@@ -98,6 +98,8 @@ def _density(outcome: np.ndarray, share: np.ndarray, at: np.ndarray) -> np.ndarr
     h = 0.9 * scale * effective**-0.2
     if not h > 0:
         return np.zeros(len(at))
+    # One outcome far away would leave all others in one bin; what is 8 bandwidths off weighs nothing.
+    low, high = max(low, float(at.min()) - 8 * h), min(high, float(at.max()) + 8 * h)
     margin = 1e-9 * (high - low)
     mass, edges = np.histogram(outcome, 2000, (low - margin, high + margin), weights=share)
     centre = (edges[1:] + edges[:-1]) / 2

@@ -1,7 +1,7 @@
 """What questions share that estimate again on changed data: refits within a time budget, and the result."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +9,17 @@ import numpy as np
 import pandas as pd
 
 from cqox_assets.measures import Status
+from cqox_assets.numerics.perturb import histories, permutations
 from cqox_assets.result import Effect, EffectEstimate, Refusal, SensitivityResult
 from cqox_assets.spec import CommonParams, Context, SensitivitySpec
 from cqox_assets.study import Role, Study
 
 FEWEST = 3
-# Estimands of comparisons of rows. Units over time, a series, a cutoff or a network have placebos of their own.
+# Estimands of comparisons of rows or units. A series, a cutoff or a network have placebos of their own.
 ROWS = ("ATE", "ATT", "ATC", "ATO", "slope")
+# A comparison at a cutoff or by an instrument can be made again on part of the rows, or on another outcome.
+AGAIN = (*ROWS, "iv", "regression_discontinuity")
+_AS_IF_RANDOM = {"unconfoundedness", "random_assignment"}
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Refits:
     asked, refused : int
         Refits that were tried, and those without an answer.
     seconds : float
-        Wall time.
+        CPU time.
     complete : bool
         Whether the time budget sufficed.
     """
@@ -80,7 +84,7 @@ def refit(
     changes : mapping, optional
         Parameters that differ.
     """
-    started, effects, asked, complete = time.monotonic(), [], 0, True
+    started, effects, asked, complete = time.process_time(), [], 0, True
     given = {name: value for name, value in estimate.provenance.get("params", {}).items() if value is not None}
     for study in studies:
         if context.left() <= 0 and asked >= FEWEST:
@@ -94,7 +98,7 @@ def refit(
                 answer.headline
             ]
             effects.append(found[0])
-    return Refits(tuple(effects), asked, asked - len(effects), time.monotonic() - started, complete)
+    return Refits(tuple(effects), asked, asked - len(effects), time.process_time() - started, complete)
 
 
 def check(spec: SensitivitySpec, estimate: EffectEstimate, context: Context) -> Refusal | None:
@@ -149,13 +153,45 @@ def effects_table(found: Refits) -> pd.DataFrame:
     ).astype(float)
 
 
-def assigned_clusters(study: Study) -> np.ndarray | None:
-    """Return cluster codes where whole clusters share the treatment, so that a permutation must keep them whole."""
-    cluster = study.codes(Role.CLUSTER)
-    if cluster is None:
-        return None
-    treatment = pd.Series(study.column(Role.TREATMENT))
-    return cluster if (treatment.groupby(cluster).nunique() == 1).all() else None
+def confoundable(estimate: EffectEstimate) -> bool:
+    """Whether an estimate rests on treatment that is as good as random, so that a hidden cause of it would bias it."""
+    made = {item.name for item in estimate.assumptions}
+    return not made or bool(made & _AS_IF_RANDOM)
+
+
+def reassigned(study: Study, draws: int, seed: int) -> Iterator[Study]:
+    """Yield the study with its treatment dealt out anew at random.
+
+    Rows exchange their treatment; clusters, or units that repeat, do so as wholes where they were treated as wholes;
+    over time, they exchange their histories, with the period in which treatment began.
+    """
+    treatment, name = study.column(Role.TREATMENT), study.name(Role.TREATMENT)
+    over_time = study.repeats_units and len(study.names(Role.TIME)) == 1
+    time = pd.factorize(study.frame[study.name(Role.TIME)], sort=True)[0] if over_time else np.zeros(len(study), int)
+    group = next((codes for codes in _groups(study) if _treated_as_one(treatment, codes, time)), None)
+    if group is None:
+        drawn = permutations(len(study), draws, seed)
+    elif over_time:
+        drawn = histories(group, time, draws, seed)
+    else:
+        drawn = permutations(len(study), draws, seed, group)
+    cohort = study.name(Role.COHORT) if study.has(Role.COHORT) else None
+    for rows in drawn:
+        made = study.with_column(name, treatment[rows], Role.TREATMENT)
+        yield made if cohort is None else made.with_column(cohort, study.frame[cohort].to_numpy()[rows], Role.COHORT)
+
+
+def _groups(study: Study) -> Iterator[np.ndarray]:
+    """Yield what may have been treated as a whole: clusters, then units that repeat."""
+    if (cluster := study.codes(Role.CLUSTER)) is not None:
+        yield cluster
+    if study.repeats_units and (unit := study.codes(Role.UNIT)) is not None:
+        yield unit
+
+
+def _treated_as_one(treatment: np.ndarray, group: np.ndarray, time: np.ndarray) -> bool:
+    """Whether all rows of a group have the same treatment at each time."""
+    return bool((pd.Series(treatment).groupby([group, time]).nunique() == 1).all())
 
 
 def excludes(effect: Effect, value: float = 0.0) -> bool:

@@ -10,6 +10,7 @@ from cqox_assets.assets import config_for, given, markdown_table, numbers, stage
 from cqox_assets.catalog import load_estimators, load_sensitivities
 from cqox_assets.errors import CqoxError
 from cqox_assets.measures import Status
+from cqox_assets.nuisance.models import Fits
 from cqox_assets.partitions import Partition
 from cqox_assets.result import EffectEstimate, Failure, Refusal, SensitivityResult, with_provenance
 from cqox_assets.results import Present, Results
@@ -20,6 +21,7 @@ from cqox_resources.settings import Settings
 
 ESTIMATES = [dg.AssetDep(["estimates", name]) for name in load_estimators()]
 Answer = SensitivityResult | Refusal | Failure
+FITS = Fits()  # of changed data: two estimators, or two questions, that change them alike fit them once
 
 
 def sensitivity_asset(spec: SensitivitySpec) -> dg.AssetsDefinition:
@@ -77,14 +79,14 @@ def answer_all(spec: SensitivitySpec, present: Present, params: CommonParams, ru
     }
     chosen = list(asked.items())[: spec.most]
     answers: dict[str, Answer] = {}
-    started = time.monotonic()
+    started = time.process_time()
     for position, (name, estimate) in enumerate(chosen):
         budget = None
         if spec.budget_seconds is not None:
-            left = spec.budget_seconds - (time.monotonic() - started)
+            left = spec.budget_seconds - (time.process_time() - started)
             budget = max(left, 0.0) / (len(chosen) - position)
-        answers[name] = _ask(spec, present, estimate, params, Context(nuisance=present.nuisance, budget_seconds=budget),
-                             run_id)  # fmt: skip
+        context = Context(nuisance=present.nuisance, budget_seconds=budget, fits=FITS)
+        answers[name] = _ask(spec, present, estimate, params, context, run_id)
     return answers
 
 
@@ -109,7 +111,7 @@ def _ask(
 
 
 def _spent(spec: SensitivitySpec, answers: Answers) -> dict[str, float]:
-    """Return the wall time that the question took, and its budget where it has one."""
+    """Return the CPU seconds that the question took, and its budget where it has one."""
     seconds = sum(float(item.provenance.get("seconds") or 0.0) for item in answers.results.values())
     return {"seconds": round(seconds, 3)} | (
         {} if spec.budget_seconds is None else {"budget_seconds": float(spec.budget_seconds)}

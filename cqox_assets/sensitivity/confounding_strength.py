@@ -6,7 +6,7 @@ import pandas as pd
 from cqox_assets.measures import Status, judge
 from cqox_assets.numerics.omitted_variables import adjusted, fit_coefficient, robustness_value
 from cqox_assets.result import EffectEstimate, Refusal, SensitivityResult
-from cqox_assets.sensitivity._refit import ROWS
+from cqox_assets.sensitivity._refit import ROWS, confoundable
 from cqox_assets.spec import CommonParams, Context, SensitivitySpec
 from cqox_assets.study import Role, Study, TreatmentKind
 
@@ -25,7 +25,8 @@ def run(study: Study, estimate: EffectEstimate, params: CommonParams, context: C
     """
     from scipy.special import stdtrit
 
-    if estimate.estimand not in SPEC.applies_to or estimate.headline.scale != "difference":
+    fits = estimate.estimand in SPEC.applies_to and confoundable(estimate)
+    if not fits or estimate.headline.scale != "difference":
         reason = f"the {estimate.estimand} of {estimate.estimator} does not rest on unconfounded treatment"
         return Refusal(SPEC.name, "not_applicable", reason, f"ask it about {', '.join(SPEC.applies_to)}")
     fingerprint, study = study.fingerprint, study.studied()

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from cqox_assets.measures import Status
+from cqox_assets.nuisance.models import groups_of
 from cqox_assets.numerics.perturb import subsets
 from cqox_assets.result import EffectEstimate, Refusal, SensitivityResult
-from cqox_assets.sensitivity._refit import ROWS, RefitParams, check, effects_table, refit, result, too_few
+from cqox_assets.sensitivity._refit import AGAIN, RefitParams, check, effects_table, refit, result, too_few
 from cqox_assets.spec import Context, SensitivitySpec
-from cqox_assets.study import Role, Study
+from cqox_assets.study import Study
 
 _LIMIT = 2.0
 
@@ -21,14 +22,14 @@ class SubsetParams(RefitParams):
     Parameters
     ----------
     share : float
-        Share of the rows (or clusters) in each subset, between 0 and 1.
+        Share of the rows (or clusters, or units) in each subset, between 0 and 1.
     """
 
     share: float = 0.8
 
 
 def run(study: Study, estimate: EffectEstimate, params: SubsetParams, context: Context) -> SensitivityResult | Refusal:
-    """Estimate on random subsets of rows, or of whole clusters.
+    """Estimate on random subsets of rows, of whole clusters, or of units with all their periods.
 
     Notes
     -----
@@ -39,8 +40,8 @@ def run(study: Study, estimate: EffectEstimate, params: SubsetParams, context: C
     if refusal is not None:
         return refusal
     study = study.studied()
-    cluster = study.codes(Role.CLUSTER)
-    parts = (study.take(rows) for rows in subsets(len(study), params.share, params.refits, params.seed, cluster))
+    whole = groups_of(study)
+    parts = (study.take(rows) for rows in subsets(len(study), params.share, params.refits, params.seed, whole))
     found = refit(estimate, parts, context)
     refusal = too_few(SPEC, found)
     if refusal is not None:
@@ -71,9 +72,9 @@ SPEC = SensitivitySpec(
     run=run,
     holds="The rows agree with one another as far as chance lets them.",
     breaks="Some rows pull the answer more than chance does, so it speaks for them more than for the rest.",
-    applies_to=ROWS,
+    applies_to=AGAIN,
     reference="Sharma & Kiciman 2020, doi:10.48550/arXiv.2011.04216",
     params=SubsetParams,
     most=2,
-    budget_seconds=1.0,
+    budget_seconds=0.75,
 )

@@ -5,7 +5,7 @@ import numpy as np
 from cqox_assets.measures import Status
 from cqox_assets.numerics.perturb import noise
 from cqox_assets.result import EffectEstimate, Refusal, SensitivityResult
-from cqox_assets.sensitivity._refit import ROWS, RefitParams, check, effects_table, refit, result, too_few
+from cqox_assets.sensitivity._refit import AGAIN, RefitParams, check, effects_table, refit, result, too_few
 from cqox_assets.spec import Context, SensitivitySpec
 from cqox_assets.study import Role, Study
 
@@ -59,9 +59,9 @@ SPEC = SensitivitySpec(
     run=run,
     holds="The effect is not one that the estimator makes out of noise.",
     breaks="Part of the effect may be one that the estimator makes out of noise.",
-    applies_to=ROWS,
+    applies_to=AGAIN,
     reference="Sharma & Kiciman 2020, doi:10.48550/arXiv.2011.04216",
     params=RefitParams,
     most=2,
-    budget_seconds=1.0,
+    budget_seconds=0.75,
 )

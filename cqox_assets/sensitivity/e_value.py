@@ -10,6 +10,7 @@ import pandas as pd
 from cqox_assets.errors import CatalogError
 from cqox_assets.measures import Status, judge
 from cqox_assets.result import Effect, EffectEstimate, Refusal, SensitivityResult
+from cqox_assets.sensitivity._refit import confoundable
 from cqox_assets.spec import CommonParams, Context, SensitivitySpec
 from cqox_assets.study import Role, Study, TreatmentKind
 
@@ -128,7 +129,7 @@ def _limit(ratios: Triple) -> float | None:
 
 def run(study: Study, estimate: EffectEstimate, params: CommonParams, context: Context) -> SensitivityResult | Refusal:
     """Answer for the estimate's headline; the table holds every effect that a confounder could explain away."""
-    if estimate.estimand not in SPEC.applies_to:
+    if estimate.estimand not in SPEC.applies_to or not confoundable(estimate):
         return Refusal(
             SPEC.name, "not_applicable", f"the {estimate.estimand} of {estimate.estimator} does not rest on "
             "unconfounded treatment", f"ask for it on an estimate of {', '.join(SPEC.applies_to)}",

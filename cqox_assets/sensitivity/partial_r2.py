@@ -24,6 +24,7 @@ from cqox_assets.numerics.omitted_variables import (
     robustness_value,
 )
 from cqox_assets.result import Effect, EffectEstimate, Estimand, Nuisance, Refusal, SensitivityResult
+from cqox_assets.sensitivity._refit import confoundable
 from cqox_assets.spec import CommonParams, Context, SensitivitySpec
 from cqox_assets.study import Role, Study, TreatmentKind
 
@@ -32,7 +33,9 @@ _SCORED = {"aipw", "double_ml", "dr_learner", "s_learner", "t_learner", "x_learn
 _CHECKED = 20
 _PREDICTED = ("propensity", "outcome_reference", "outcome_compared")
 _MOST_ROWS, _KEPT = 50_000, 8
-_SHORT: dict[tuple[Any, ...], tuple[float, float]] = {}  # fits without a benchmark, shared by the estimates of a study
+# What the estimates of one study share: fits without a benchmark, and what benchmarks do to the regression.
+_SHORT: dict[tuple[Any, ...], tuple[float, float]] = {}
+_LINEAR: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ def run(
     known covariate would do (Cinelli & Hazlett 2020, doi:10.1111/rssb.12348; for cross-fitted estimates
     Chernozhukov et al. 2022, doi:10.3386/w30302).
     """
-    if estimate.estimand not in SPEC.applies_to:
+    if estimate.estimand not in SPEC.applies_to or not confoundable(estimate):
         reason = f"the {estimate.estimand} of {estimate.estimator} does not rest on unconfounded treatment"
         return _refuse("not_applicable", reason, f"ask about an estimate of {', '.join(SPEC.applies_to)}")
     fingerprint, study = study.fingerprint, study.studied()
@@ -88,17 +91,19 @@ def run(
     if not rows:
         return _refuse("unknown_scale", "the estimate has no difference of means to ask about", "estimate a difference")
     head = rows[0]
+    of_what = "the estimate" if head["robustness_value_limit"] is None else "the interval's limit"
     return SensitivityResult(
         name=SPEC.name,
         estimator=estimate.estimator,
         estimand=estimate.estimand,
         value=head["value"],
-        unit="partial R2 with treatment and outcome, of the interval's limit",
+        unit=f"partial R2 with treatment and outcome, of {of_what}",
         status=Status(head["status"]),
         meaning=head["meaning"],
         advice=head["advice"],
         table=pd.DataFrame(rows),
         provenance={"fingerprint": fingerprint},
+        implies=head["implies"],
     )
 
 
@@ -135,7 +140,11 @@ def _ask(
     else:
         point, limit = robustness_value(linear, params.q), robustness_value(linear, params.q, 1 - params.level)
         model, parts = "linear", None
-    bounds = _bounds(study, linear, params, (y, d, x, weights))
+    key = study.fingerprint, study.arms, params.benchmark, params.strengths, params.level
+    if key not in _LINEAR:
+        _make_room(_LINEAR)
+        _LINEAR[key] = _bounds(study, linear, params, (y, d, x, weights))
+    bounds = _LINEAR[key]
     if parts is not None and bounds and context.nuisance is not None and context.left() > 0:
         bounds = _cross_fitted_bounds(study, effect, params, parts, bounds, context.nuisance) or bounds
     judged = judge("robustness_value", limit, thresholds=study.thresholds, severities=study.severities)
@@ -145,17 +154,23 @@ def _ask(
     overturned = own and equal is not None and equal["low"] <= 0 <= equal["high"]
     status = Status.WARN if overturned and judged.status is Status.PASS else judged.status
     meaning, advice = _sentences(study, (point, limit, model), equal, status, overturned)
-    facts = {"contrast": effect.contrast, "model": model, "status": status.value, "value": limit, "meaning": meaning,
-             "advice": advice, "robustness_value": point, "robustness_value_limit": limit}  # fmt: skip
+    implies = ""
+    if overturned and equal is not None and judged.status is Status.PASS:
+        implies = f"A hidden confounder as strong as '{equal['benchmark']}' would overturn the result."
+    facts = {"contrast": effect.contrast, "model": model, "status": status.value,
+             "value": point if limit is None else limit, "meaning": meaning, "advice": advice, "implies": implies,
+             "robustness_value": point, "robustness_value_limit": limit}  # fmt: skip
     base = {"estimate": linear.estimate, "std_error": linear.std_error, "df": linear.df,
             "partial_r2": linear.partial_r2, "benchmark": "", "strength": 0.0, "r2dz_x": 0.0, "r2yz_dx": 0.0,
             "adjusted_estimate": linear.estimate, "low": math.nan, "high": math.nan, "bounds": ""}  # fmt: skip
     return [facts | base | row for row in ({}, *bounds)]
 
 
-def _of_scale(effect: Effect, scale: float, q: float) -> tuple[float, float]:
+def _of_scale(effect: Effect, scale: float, q: float) -> tuple[float, float | None]:
     point = robustness_of_scale(q * abs(effect.estimate - effect.null), scale)
-    if effect.interval is None or effect.interval.covers(effect.null):
+    if effect.interval is None:
+        return point, None
+    if effect.interval.covers(effect.null):
         return point, 0.0
     near = min(abs(effect.interval.low - effect.null), abs(effect.interval.high - effect.null))
     return point, robustness_of_scale(near if math.isfinite(near) else 0.0, scale)
@@ -235,10 +250,15 @@ def _parts_without(study: Study, name: str, held: Nuisance) -> tuple[float, floa
             return None
         frame = found.predictions[study.arms[-1]]
         e, m0, m1 = (frame[column].to_numpy() for column in _PREDICTED)
-        while len(_SHORT) >= _KEPT:
-            _SHORT.pop(next(iter(_SHORT)))
+        _make_room(_SHORT)
         _SHORT[key] = residual_parts(study.column(Role.OUTCOME), study.column(Role.TREATMENT), e, (m0, m1))
     return _SHORT[key]
+
+
+def _make_room(held: dict[tuple[Any, ...], Any]) -> None:
+    """Forget what was kept longest."""
+    while len(held) >= _KEPT:
+        held.pop(next(iter(held)))
 
 
 def _candidates(study: Study, params: PartialR2Params, y: np.ndarray, d: np.ndarray, x: np.ndarray) -> Sequence[int]:
@@ -261,15 +281,16 @@ def _t_quantile(level: float, df: int) -> float:
 
 def _sentences(
     study: Study,
-    found: tuple[float, float, str],
+    found: tuple[float, float | None, str],
     equal: dict[str, Any] | None,
     status: Status,
     overturned: bool,
 ) -> tuple[str, str]:
     point, limit, model = found
+    end = "there is no interval to ask about" if limit is None else f"and {limit:.1%} to move its interval to no effect"
     meaning = (
         f"A hidden confounder would have to explain {point:.1%} of what is left of treatment and of outcome "
-        f"to explain the estimate away, and {limit:.1%} to move its interval to no effect ({model} model)."
+        f"to explain the estimate away, {end} ({model} model)."
     )
     if equal is not None:
         meaning += (
@@ -280,6 +301,8 @@ def _sentences(
         return meaning, "Assignment was random, so this informs about drop-out and broken randomisation only."
     if status is Status.PASS:
         return meaning, "Ask whether any unmeasured cause could be that strong; if none is known, rely on the estimate."
+    if limit is None:
+        return meaning, "Use an inference that gives an interval, such as inference: bootstrap."
     if limit == 0:
         return meaning, "Gather more rows before asking about hidden confounding: chance alone explains the result."
     if overturned and equal is not None:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from cqox_assets.measures import Status
 from cqox_assets.result import EffectEstimate, Refusal, SensitivityResult
-from cqox_assets.sensitivity._refit import ROWS, RefitParams, check, effects_table, excludes, refit, result
+from cqox_assets.sensitivity._refit import AGAIN, RefitParams, check, effects_table, excludes, refit, result
 from cqox_assets.spec import Context, SensitivitySpec
 from cqox_assets.study import Role, Study
 
@@ -71,9 +71,9 @@ SPEC = SensitivitySpec(
     run=run,
     holds="The groups were alike in what the treatment cannot have changed.",
     breaks="The groups differed before the treatment, and part of the effect may be that difference.",
-    applies_to=ROWS,
+    applies_to=AGAIN,
     reference="Lipsitch, Tchetgen Tchetgen & Cohen 2010, doi:10.1097/EDE.0b013e3181d61eeb",
     params=RefitParams,
     most=2,
-    budget_seconds=1.0,
+    budget_seconds=0.75,
 )

@@ -63,9 +63,9 @@ SPEC = SensitivitySpec(
     run=run,
     holds="The answer does not depend on which irrelevant columns are there.",
     breaks="The answer depends on irrelevant columns, so it is less certain than its interval says.",
-    applies_to=ROWS,
+    applies_to=(*ROWS, "iv"),
     reference="Sharma & Kiciman 2020, doi:10.48550/arXiv.2011.04216",
     params=RefitParams,
     most=2,
-    budget_seconds=1.0,
+    budget_seconds=0.75,
 )

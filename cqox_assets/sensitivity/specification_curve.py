@@ -67,7 +67,7 @@ def run(study: Study, estimate: EffectEstimate, params: CurveParams, context: Co
     fingerprint, study = study.fingerprint, study.studied()
     if study.treatment_kind is TreatmentKind.CATEGORICAL:
         study = dict(study.contrasts()).get(str(estimate.headline.at.get("arm")), study)
-    started, rows, table = time.monotonic(), samples(study), []
+    started, rows, table = time.process_time(), samples(study), []
     sets = covariate_sets(study)
     planned = list(_planned(study, estimate, params, context, (tuple(sets), tuple(rows))))[: params.refits]
     parts = {name: study if kept.all() else study.take(kept) for name, kept in rows.items()}
@@ -81,7 +81,7 @@ def run(study: Study, estimate: EffectEstimate, params: CurveParams, context: Co
             item.spec.name, with_covariates(parts[item.sample], sets[item.covariates]), item.values
         )))  # fmt: skip
     frame = pd.DataFrame(table, columns=list(_COLUMNS))
-    return _answer(study, estimate, frame, time.monotonic() - started, fingerprint)
+    return _answer(study, estimate, frame, time.process_time() - started, fingerprint)
 
 
 def _planned(
@@ -170,8 +170,8 @@ def _answer(
     quarters = np.quantile(same["estimate"], [0, 0.25, 0.5, 0.75, 1])
     low, first, median, third, high = (float(value) for value in quarters)
     meaning = (
-        f"Of {len(same)} specifications of the {estimate.estimand} ({same['estimator'].nunique()} estimators, "
-        f"{same['covariate_set'].nunique()} covariate sets, {same['sample'].nunique()} samples; {seconds:.1f} s"
+        f"Of {len(same)} specifications of the {estimate.estimand} ({_count(same, 'estimator')}, "
+        f"{_count(same, 'covariate_set')}, {_count(same, 'sample')}; {seconds:.1f} s"
         f"{_left_words(table)}) {agree:.0%} have the estimate's sign and {significant:.0%} an interval beyond no "
         f"effect on that side; their median is {median:.4g}, half lie between {first:.4g} and {third:.4g}, all between "
         f"{low:.4g} and {high:.4g}."
@@ -185,6 +185,11 @@ def _answer(
         SPEC.name, estimate.estimator, estimate.estimand, agree, "share of specifications with the estimate's sign",
         judged.status, meaning, advice, table, {"fingerprint": fingerprint},
     )  # fmt: skip
+
+
+def _count(table: pd.DataFrame, column: str) -> str:
+    found = table[column].nunique()
+    return f"{found} {column.replace('_', ' ')}{'' if found == 1 else 's'}"
 
 
 def _left_words(table: pd.DataFrame) -> str:
@@ -208,5 +213,5 @@ SPEC = SensitivitySpec(
     reference="Simonsohn, Simmons & Nelson 2020, doi:10.1038/s41562-020-0912-z",
     params=CurveParams,
     most=1,
-    budget_seconds=2.0,
+    budget_seconds=1.5,
 )

@@ -162,14 +162,14 @@ def review(
     sensitivity : mapping, optional
         Answers by `question: estimator`.
     budget_seconds : float
-        Wall time after which no further round is started, which the answer says.
+        CPU time after which no further round is started, which the answer says.
 
     Notes
     -----
     A remedy is chosen by the checks that warn or fail, never by the effect: the reviewer's choice of rounds is the
     same whatever the outcome's interval says. All rounds are kept, so nobody can pick one among those that were tried.
     """
-    started = time.monotonic()
+    started = time.process_time()
     summary = summarise(plan, estimates, gates)
     asked = sensitivity_objections(summary, estimates, sensitivity or {})
     rounds = [_round(study, summary, estimates, gates, asked, used=())]
@@ -179,7 +179,7 @@ def review(
         step = _next(rounds[-1].objections, current, used)
         if step is None:
             break
-        if time.monotonic() - started > budget_seconds:
+        if time.process_time() - started > budget_seconds:
             stopped = " No further remedy was tried, as the time budget ended."
             break
         remedy, current = step
@@ -189,7 +189,7 @@ def review(
     adopted = len(rounds) - 1 if study.declaration.remedies == "adopt" and rounds[-1].verdict == APPROVE else 0
     return Critique(
         verdict, _sentence(verdict, rounds, adopted) + stopped, tuple(rounds), adopted,
-        round(time.monotonic() - started, 3), budget_seconds,
+        round(time.process_time() - started, 3), budget_seconds,
     )  # fmt: skip
 
 

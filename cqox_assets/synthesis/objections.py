@@ -171,6 +171,9 @@ def sensitivity_objections(
     failed = sorted({key for key, item in sensitivity.items() if isinstance(item, Failure)})
     if failed:
         found.append(Objection("sensitivity", "concern", f"{listed(failed, 4)} failed with a bug."))
+    if counted and sensitivity and not answered:
+        sentence = "No sensitivity question gave an answer about what the decision rests on."
+        found.append(Objection("sensitivity", "concern", sentence))
     if answered:
         found.append(Objection("sensitivity", "note", f"{len(answered)} sensitivity questions were answered."))
     return tuple(found)

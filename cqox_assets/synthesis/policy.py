@@ -15,7 +15,7 @@ from cqox_assets.synthesis.contrasts import NotComputedError, ScoredContrast, no
 from cqox_assets.synthesis.policy_trees import tree_rows
 from cqox_assets.synthesis.prices import Prices
 from cqox_assets.synthesis.segments import fairness, segment_rows
-from cqox_assets.wording import money, short
+from cqox_assets.wording import money, share, short
 
 LEVEL = 0.95
 METHOD = (
@@ -214,12 +214,14 @@ class _Policy:
         what = {"net_benefit": "net benefit", "gross_benefit": "benefit before costs"}.get(prices.measure, "total gain")
         whole = self._everybody(everybody)
         text = (
-            f"{row['contrast']}: treating the {best['coverage']:.0%} of {self.size:,} units with the highest predicted "
-            f"gain brings a {what} of {prices.amount(best['net_benefit'])} "
+            f"{row['contrast']}: treating the {share(best['coverage'])} of {self.size:,} units with the highest "
+            f"predicted gain brings a {what} of {prices.amount(best['net_benefit'])} "
             f"({prices.between(best['low'], best['high'])}); {whole}."
         )
         if self.best == 0:
             text = f"{row['contrast']}: no unit is predicted to gain from treatment; {whole}."
+        elif self.affordable == 0:
+            text = f"{row['contrast']}: the budget of {money(prices.budget or 0.0, prices.currency)} pays for nobody."
         even = row["break_even"]
         if even["effect"] is not None:
             pays = {
@@ -230,9 +232,9 @@ class _Policy:
             text += f" A treatment pays from an effect of {prices.effect(even['effect'])} on, {pays[even['pays']]}."
         budget = row["budget"]
         if budget is not None and budget["binding"]:
-            text += f" The budget stops at {budget['affordable_coverage']:.0%}"
             price = budget["shadow_price"]
-            text += f"; one more unit of money would bring {short(price, 3)} net." if price is not None else "."
+            text += f" The budget stops at {share(budget['affordable_coverage'])}."
+            text += f" One more unit of money would bring {short(price, 3)} net." if price is not None else ""
         return text
 
     def _everybody(self, found: Mapping[str, Any]) -> str:
@@ -253,7 +255,7 @@ class _Policy:
         return frame
 
     def _curve(self) -> list[dict[str, Any]]:
-        return [{"share": share, **self.treat(float(share))} for share in np.arange(101) / 100]
+        return [{"share": part, **self.treat(float(part))} for part in np.arange(101) / 100]
 
     def _grid(self) -> list[dict[str, Any]]:
         """Return the value of treating a share within a budget, for 21 shares and 21 budgets and the declared one."""
@@ -305,8 +307,7 @@ class _Policy:
     @cached_property
     def matrix(self) -> list[dict[str, Any]]:
         """Return the policy matrix."""
-        sign = self.prices.sign
-        return segment_rows(self.item, sign * self.effect, (sign * self.item.scores, self.net), self.judge, LEVEL)
+        return segment_rows(self.item, self.prices.sign * self.effect, (self.item.scores, self.net), self.judge, LEVEL)
 
     def _fairness(self) -> list[dict[str, Any]]:
         return fairness(self.item, self.judge, self.ranking.treated(self.coverage), self.net)[1]

@@ -54,6 +54,11 @@ class Prices:
         if value == 0:
             notices.append("the declared value of one unit of the outcome is 0, so no effect is worth anything")
             value = None
+        if stated.value_per_unit is not None and stated.value_per_unit < 0:
+            notices.append(
+                "the declared value of one unit of the outcome is negative: its size is what a unit is worth, and the "
+                "declared direction says which way is better"
+            )
         known = stated.cost_per_treatment is not None or bool(columns)
         missing = [
             name

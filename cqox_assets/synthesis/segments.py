@@ -27,7 +27,7 @@ def segment_rows(
     predicted : ndarray of shape (n,)
         Predicted benefit of each unit; its fifths (within folds) are segments, and so are the groups of `subgroup`.
     scores : two ndarray of shape (n,)
-        Doubly robust scores of the benefit in outcome units, and of what treating is worth.
+        Doubly robust scores of the effect in outcome units, and of what treating is worth.
     judge : Judge
     level : float
         That all intervals of one kind of segment hold together, by Bonferroni.

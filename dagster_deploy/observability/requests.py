@@ -35,7 +35,7 @@ class RequestMetrics:
     """The metrics of source `requests`."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each of these, which no query reads
+        disable_created_metrics()  # a second series for each of these, which no query reads
         total, seconds, busy = (
             BY_NAME[f"cqox_http_{name}"] for name in ("requests_total", "request_seconds", "requests_in_progress")
         )

@@ -67,7 +67,7 @@ class PatientExporter(SpanExporter):
 
     def shutdown(self) -> None:
         """Close the connections."""
-        self._inner.shutdown()  # type: ignore[no-untyped-call]
+        self._inner.shutdown()
 
 
 @dataclass

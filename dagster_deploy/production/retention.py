@@ -30,7 +30,8 @@ def purge_log_lines(url: str, before: datetime, dry_run: bool = False) -> int:
     """Remove log lines of runs that are older, a batch at a time so that no run waits; return how many."""
     import psycopg2
 
-    gone, limits = 0, (before.astimezone(UTC).replace(tzinfo=None), list(_TALK))
+    gone: int = 0
+    limits = (before.astimezone(UTC).replace(tzinfo=None), list(_TALK))
     connection = psycopg2.connect(url.replace("+psycopg2", "", 1), application_name="cqox-retention")
     try:
         with connection.cursor() as cursor:

@@ -183,7 +183,7 @@ def reasons(card: Mapping[str, Any]) -> Iterator[Row]:
 def history_rows(records: Iterable[Mapping[str, Any]]) -> Iterator[Row]:
     """Return the rows of `effect_history` for the records of a stored history."""
     for record in records:
-        row = {name: (None if value != value else value) for name, value in record.items()}
+        row: dict[str, Any] = {name: (None if value != value else value) for name, value in record.items()}
         ends = (row["low"], row["high"], row["level"])
         # A consensus without a standard error has a level but no interval; an estimate with a level has one.
         none = row["kind"] == "consensus" and ends[:2] == (None, None)

@@ -55,8 +55,12 @@ def _keys(text: str) -> tuple[Column, ...]:
 
 def _columns(text: str) -> tuple[Column, ...]:
     """Return columns from lines `name type: meaning`."""
-    pairs = (line.strip().split(": ", 1) for line in text.strip().splitlines())
-    return tuple(Column(*head.split(" ", 1), comment) for head, comment in pairs)
+    found = []
+    for line in text.strip().splitlines():
+        head, comment = line.strip().split(": ", 1)
+        name, kind = head.split(" ", 1)
+        found.append(Column(name, kind, comment))
+    return tuple(found)
 
 
 PARTITION = _keys("""

@@ -42,7 +42,8 @@ class Stored:
     @property
     def fingerprint(self) -> str | None:
         """Hash of the study that it belongs to."""
-        return self.manifest["facts"].get("fingerprint")
+        found: str | None = self.manifest["facts"].get("fingerprint")
+        return found
 
     def frames(self) -> Iterator[tuple[str, str]]:
         """Yield name and file of every frame."""

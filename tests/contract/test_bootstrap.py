@@ -337,3 +337,9 @@ def test_a_sparse_indicator_that_resamples_lack_is_left_out_there(name: str) -> 
     assert isinstance(outcome, EffectEstimate), outcome
     plain = cqox.estimate(name, frame, roles)
     assert outcome.std_error == pytest.approx(plain.std_error, rel=0.25)
+
+
+def test_resampling_assumes_what_the_resampled_estimator_assumes():
+    """Else a naive comparison would count as soon as it is drawn anew."""
+    outcome = answer(BOOT, _study(n=200), of="difference_in_means", draws=200)
+    assert {"random_assignment", "resampling"} <= {item.name for item in outcome.assumptions}

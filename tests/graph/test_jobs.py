@@ -14,7 +14,8 @@ def keys(job: str) -> set[str]:
 def test_both_analyses_hold_the_same_assets_and_no_ledger():
     assert keys("analyse_partition") == keys("analyse_with_kubernetes")
     assert not {key for key in keys("analyse_partition") if key.startswith("ledger/")}
-    assert keys("roll_up") == {"ledger/effect_history", "ledger/domain_network", "ledger/domain_network_graph"}
+    ledger = ("effect_history", "domain_network", "domain_network_graph", "bi_tables")
+    assert keys("roll_up") == {f"ledger/{name}" for name in ledger}
 
 
 def test_what_turns_or_moves_is_a_selection_of_its_own():

@@ -11,10 +11,10 @@ import pytest
 
 from cqox_assets.decisions.card import CardParts, build_card, question_of, render_html
 from cqox_assets.decisions.evidence import gather
-from cqox_assets.decisions.fonts import embedded_font
 from cqox_assets.decisions.rule import decide
 from cqox_assets.declaration import Declaration
 from cqox_assets.discovery.plan import plan_methods
+from cqox_assets.fonts import embedded_font
 from cqox_assets.measures import Diagnostic, Status
 from cqox_assets.result import Assumption, Effect, EffectEstimate, Failure, Interval, Refusal, Sample, SensitivityResult
 from cqox_assets.study import Role, Study

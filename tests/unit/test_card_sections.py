@@ -5,12 +5,16 @@ import re
 from dataclasses import asdict
 
 import numpy as np
+import pandas as pd
 import pytest
 
+import cqox_assets as cqox
 from cqox_assets.decisions.content import document_of
+from cqox_assets.decisions.language import entry, in_language, known
 from cqox_assets.decisions.page import render_html
 from cqox_assets.decisions.pdf import render_pages
 from cqox_assets.declaration import Money
+from cqox_assets.measures import MEASURES
 from cqox_assets.result import to_text
 from cqox_assets.study import Role
 from cqox_assets.synthesis.counterfactual import counterfactual_systems
@@ -55,6 +59,10 @@ def card():
 
 def sections(card, language="en"):
     return {section.key: section for section in document_of(card, language).sections if section.key in KEYS}
+
+
+def whole(card, language="en"):
+    return {section.key: section for section in document_of(card, language).sections}
 
 
 def flat(blocks):
@@ -168,8 +176,8 @@ def test_the_systems_are_one_table_and_one_sentence(card):
 def test_a_stage_that_could_not_answer_says_why(card, language):
     stated = {"status": "not_computed", "reason": "the study has one arm", "remedy": "deliver rows of a second arm"}
     section = sections({**card, "policy": stated}, language)["policy"]
-    assert "the study has one arm" in section.blocks[0]["text"]
-    assert "deliver rows of a second arm" in section.blocks[1]["text"]
+    assert in_language(known("the study has one arm"), language) in section.blocks[0]["text"]
+    assert in_language(known("deliver rows of a second arm"), language) in section.blocks[1]["text"]
 
 
 def test_wide_tables_scroll_in_their_box_and_the_pdf_leaves_the_folds_out(card):
@@ -187,3 +195,33 @@ def test_another_form_falls_back_to_its_parts(found):
     for key in KEYS:
         made = {**card_of(study_of(), estimates_of()), key: found}
         parsed(render_html(made))
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_a_gate_that_could_not_run_is_not_said_to_have_failed(card, language):
+    measure = MEASURES["overidentification_p"]
+    gate = {
+        "name": "iv: overidentification_p", "measure": "overidentification_p", "estimator": "iv", "status": "not_run",
+        "value": None, "limit": "above 0.05", "title": measure.title, "meaning": measure.meaning,
+        "remedy": measure.remedy, "detail": "with one instrument there is nothing to compare it with",
+    }  # fmt: skip
+    said = str(whole({**card, "gates": [gate]}, language)["gates"].blocks)
+    assert in_language(known(gate["detail"]), language) in said
+    assert in_language(entry("measures", gate["measure"], measure.meaning, "meaning"), language) not in said
+
+
+def test_each_answer_says_question_result_meaning_and_advice(card):
+    frame = pd.DataFrame({"d": np.arange(80) % 2, "x": np.arange(80) % 7})
+    frame["y"] = 3.0 * frame["d"] + frame["x"] + np.sin(np.arange(80.0))
+    roles = {"outcome": "y", "treatment": "d", "covariates": ["x"]}
+    estimate = cqox.estimate("ols", frame, roles)
+    answer, refused = (cqox.sensitivity(name, frame, roles, estimate) for name in ("e_value", "placebo_outcome"))
+    rows = [
+        {**answer.to_json(), "key": "e_value: ols", "table": []},
+        {**refused.to_json(), "key": "placebo_outcome: ols", "name": "placebo_outcome", "status": "not_run"},
+    ]
+    said = str(whole({**card, "sensitivity": rows})["sensitivity"].blocks)
+    for sentence in (answer.asked, answer.meaning, answer.implies, answer.advice, refused.reason, refused.remedy):
+        assert sentence
+        assert str(sentence) in said.replace("\\'", "'")
+    assert "Placebo outcome: ols" in said  # of which estimate it was asked, not which question refused

@@ -98,6 +98,14 @@ def test_quantile_effects_are_the_differences_of_quantiles_in_a_trial():
     assert found["low"].iloc[2] > found["estimate"].iloc[0]
 
 
+def test_one_outcome_far_away_leaves_quantiles_their_intervals():
+    y = np.sin(np.arange(3000) * 1.7) + np.arange(3000) % 2
+    d, e, places = np.arange(3000) % 2 * 1.0, np.full(3000, 0.5), np.array([0.2, 0.5, 0.8])
+    plain = quantile_effects(y, d, e, places)["std_error"].to_numpy()
+    y[[5, 18]] = 1e12, -3e11
+    np.testing.assert_allclose(quantile_effects(y, d, e, places)["std_error"].to_numpy(), plain, rtol=0.2)
+
+
 @pytest.mark.parametrize("clustered", [False, True])
 def test_intervals_of_quantile_effects_cover(clustered):
     generator, hits = np.random.default_rng(3), []

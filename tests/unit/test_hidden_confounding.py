@@ -234,3 +234,37 @@ def test_an_estimate_that_needs_no_unconfoundedness_is_refused() -> None:
     found = cqox.sensitivity("partial_r2", frame, roles, estimate)
     assert isinstance(found, Refusal)
     assert found.code == "not_applicable"
+
+
+def test_a_perfect_fit_leaves_no_room_for_a_hidden_cause() -> None:
+    """Without any noise nothing is left of the outcome; rounding must not turn that into no robustness at all."""
+    assert robustness_value(Coefficient(2.0, 0.0, 100)) == 1.0
+    assert robustness_value(Coefficient(2.0, 1e-15, 100)) == pytest.approx(1.0)
+    assert robustness_of_scale(1.0, 1e-12) == pytest.approx(1.0)
+    frame = confounded(effect=2.0)
+    frame["y"] = 2.0 * frame["d"] + frame["x"]
+    for question in ("confounding_strength", "partial_r2"):
+        found = ask(question, frame, "ols")
+        assert found.value == pytest.approx(1.0)
+        assert found.status is Status.PASS
+        assert "chance alone" not in found.advice
+
+
+def test_without_an_interval_nothing_is_said_of_its_end() -> None:
+    frame = confounded(effect=2.0, n=600)
+    estimate = cqox.estimate("aipw", frame, ROLES)
+    assert isinstance(estimate, EffectEstimate)
+    bare = replace(estimate, effects=(replace(estimate.headline, interval=None, p_value=None),))
+    found = cqox.sensitivity("partial_r2", frame, ROLES, bare)
+    assert isinstance(found, SensitivityResult)
+    assert found.status is Status.NOT_RUN
+    assert found.unit.endswith("of the estimate")
+    assert found.value > 0.1
+    assert "no interval" in found.meaning
+    assert "chance alone" not in found.advice
+
+
+def test_a_confounder_like_the_known_one_is_what_is_said_to_overturn_it() -> None:
+    found = ask("partial_r2", confounded(), "ols")
+    assert found.table["robustness_value_limit"].iloc[0] > 0.05
+    assert found.implies == "A hidden confounder as strong as 'x' would overturn the result."

@@ -5,20 +5,23 @@ import json
 import re
 from string import Formatter
 
+import numpy as np
+import pandas as pd
 import pytest
 
+import cqox_assets as cqox
 from cqox_assets.catalog import load_estimators, load_figures, load_sensitivities
 from cqox_assets.decisions import document
 from cqox_assets.decisions.language import LANGUAGES, Said, in_language, known, listing, say, table, term, word
 from cqox_assets.errors import CatalogError
 from cqox_assets.measures import MEASURES
 from cqox_assets.numerics.systems import SYSTEMS
-from cqox_assets.result import Estimand
+from cqox_assets.result import Estimand, Refusal
 from cqox_assets.spec import ASSUMPTIONS
 from cqox_assets.study import Role
 from cqox_assets.synthesis.counterfactual import robustness_class
 from cqox_assets.synthesis.critique import APPROVE, ITERATE, REJECT
-from cqox_assets.synthesis.quality_score import WEIGHTS
+from cqox_assets.synthesis.quality_score import FORMULAS, WEIGHTS
 from cqox_assets.synthesis.remedies import REMEDIES
 from tests.conftest import ROOT
 
@@ -115,3 +118,62 @@ def test_lists_are_listed_in_each_language():
     assert document.Speaker("ja").listed(["a", "b"]) == "a、b"
     assert document.Speaker("en").listed(["a", "b"]) == "a and b"
     assert document.Speaker("xx").language == "en"
+
+
+def in_words(text):
+    """Whether a text in Japanese still holds a stretch of English, other than names in quotes and code."""
+    plain = re.sub("「[^」]*」|'[^']*'|inference: bootstrap", "", text)
+    return re.search(r"(?:[A-Za-z]{2,}[ ,;.]+){3,}", plain) is not None
+
+
+def test_what_the_catalogue_says_is_all_translated():
+    catalogue = table()["catalogue"]
+    assert set(catalogue["figures"]) == set(load_figures())
+    for name, spec in load_sensitivities().items():
+        assert catalogue["questions"][name].keys() == {"title", "question"}
+        for sentence in (spec.holds, spec.breaks):
+            assert in_language(known(sentence), "ja") != sentence
+    assert set(catalogue["formulas"]) == {*FORMULAS, "consensus", "policy", "systems", "review"}
+
+
+ANSWERED = [
+    pytest.param(question, confounded, mapped, id=f"{question}-{'weak' if confounded else 'strong'}")
+    for question in load_sensitivities()
+    for confounded, mapped in ((0.0, True), (1.5, False))
+]
+
+
+@pytest.mark.parametrize(("question", "confounded", "mapped"), ANSWERED)
+def test_answers_are_said_in_japanese(question, confounded, mapped):
+    """Of an answer that holds and of one that does not: what came out, what it means, what to do, in which unit."""
+    generator = np.random.default_rng(8)
+    x, u, first, second = generator.standard_normal((4, 300))
+    d = (generator.random(300) < 1 / (1 + np.exp(-x - confounded * u))) * 1
+    frame = pd.DataFrame({"x": x, "z": second, "before": x + confounded * u, "d": d})
+    frame["y"] = x + confounded * u + (0 if confounded else 2) * d + first
+    roles = {"outcome": "y", "treatment": "d", "covariates": ["x", "z"] if mapped else ["z"], "pre_outcome": "before"}
+    estimators = ["propensity_matching"] if question == "rosenbaum_bounds" else ["ols", "aipw"]
+    if question == "parallel_trend_bounds":
+        frame, roles = over_time(generator, confounded), {"outcome": "y", "treatment": "d", "unit": "i", "time": "t"}
+        estimators = ["difference_in_differences"]
+    for name in estimators:
+        estimate = cqox.estimate(name, frame, roles)
+        params = {"refits": 5} if hasattr(load_sensitivities()[question].params(), "refits") else {}
+        found = cqox.sensitivity(question, frame, roles, estimate, **params)
+        said = (
+            (found.reason, found.remedy)
+            if isinstance(found, Refusal)
+            else (found.meaning, found.implies, found.advice, found.unit)
+        )
+        for sentence in said:
+            translated = in_language(known(sentence), "ja")
+            assert translated != sentence, sentence
+            assert not in_words(translated), translated
+
+
+def over_time(generator, noise):
+    """Units over six periods, half of them treated from the fourth on."""
+    unit, time = np.repeat(np.arange(40), 6), np.tile(np.arange(6), 40)
+    treated = ((unit % 2 == 1) & (time >= 3)) * 1
+    outcome = 0.5 * time + 3.0 * treated + (0.3 + noise) * generator.standard_normal(len(unit))
+    return pd.DataFrame({"i": unit, "t": time, "d": treated, "y": outcome})

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import time
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from cqox_assets.decisions.language import in_language
 from cqox_assets.decisions.net_benefit import NetBenefit, net_benefit_reasons, net_benefits
 from cqox_assets.declaration import Contrast, Declaration, Money
 from cqox_assets.nuisance.shared import shared_nuisance
@@ -365,6 +367,64 @@ def test_several_contrasts_widen_the_interval_that_money_is_judged_by():
     assert [reason.allows for reason in net_benefit_reasons((close,))] == ["GO"]
     both = net_benefit_reasons((close, replace(close, contrast="c - a")), "b - a")
     assert [reason.allows for reason in both] == ["CANARY"]
+
+
+@pytest.mark.parametrize(
+    ("ends", "coverage", "affordable", "allows", "said"),
+    [
+        (
+            (5.0, 9.0),
+            0.3,
+            0.3,
+            "GO",
+            "treating the 30% with the highest predicted gain (b - a) has a net benefit",
+        ),
+        ((-1.0, 9.0), 0.3, 0.5, "CANARY", "whether it pays is open"),
+        ((-9.0, -1.0), 0.3, 0.3, "HOLD", "does not pay"),
+        ((0.0, 0.0), 0.0, 0.0, "HOLD", "pays for nobody's treatment"),
+        ((0.0, 0.0), 0.0, 0.4, "HOLD", "No unit is predicted to gain more"),
+    ],
+)
+def test_under_a_budget_money_is_about_those_that_it_pays_for(ends, coverage, affordable, allows, said):
+    """Treating everybody would pay, and nobody can afford it."""
+    item = NetBenefit(
+        "b - a", 50.0, 40.0, 60.0, coverage, ends[0], sum(ends) / 2, "EUR", ends[1], budget=10.0, affordable=affordable
+    )
+    (reason,) = net_benefit_reasons((item,))
+    assert reason.allows == allows
+    assert said in reason.sentence
+    assert "€50" not in reason.sentence
+    assert "Treating everybody (" not in reason.sentence
+    for text in (reason.sentence, reason.flips_if):
+        assert not re.search("[A-Za-z]{4}", in_language(text, "ja").replace("b - a", ""))
+
+
+def test_findings_under_a_budget_carry_it_to_the_rule():
+    money = Money(value_per_unit=1000, cost_per_treatment=200, currency="EUR", budget=2000 * 200 * 0.25)
+    found = policy_value(targeted(2000, money=money))
+    (item,) = net_benefits(found.content, "trial")
+    assert item.affordable == pytest.approx(0.25, abs=0.02)
+    assert (item.best_low, item.best_high) == (only(found)["optimal"]["low"], only(found)["optimal"]["high"])
+    (reason,) = net_benefit_reasons((item,))
+    assert "€100,000 does not cover treating everybody" in reason.sentence
+
+
+def test_a_budget_of_nothing_is_said_plainly():
+    row = only(policy_value(targeted(600, money=Money(value_per_unit=1000, cost_per_treatment=200, budget=0))))
+    assert "the budget of 0.00 pays for nobody" in row["sentence"]
+    assert "predicted gain brings" not in row["sentence"]
+
+
+def test_effects_by_segment_keep_their_sign_whichever_way_is_better():
+    """A treatment that lowers what should be low has a negative effect, and is worth something."""
+    study = targeted(3000)
+    lower = replace(study, frame=study.frame.assign(y=-study.frame["y"]))
+    lower = replace(lower, declaration=study.declaration.model_copy(update={"direction": "lower_is_better"}))
+    for direction, sign in ((study, 1.0), (lower, -1.0)):
+        best = policy_value(direction).tables["segments"].set_index("segment").loc["fifth 5 (highest)"]
+        assert sign * best["effect"] > 0
+        assert best["effect_low"] < best["effect"] < best["effect_high"]
+        assert best["net_benefit"] > 0
 
 
 def test_few_clusters_reach_as_far_as_students_t_says():

@@ -14,6 +14,7 @@ from cqox_assets.numerics.perturb import permutations, subsets
 from cqox_assets.result import EffectEstimate, Interval, Refusal, SensitivityResult
 from cqox_assets.sensitivity._refit import refit
 from cqox_assets.spec import Context
+from cqox_assets.study import Role
 
 ROLES = {"outcome": "y", "treatment": "d", "covariates": ["x", "z"]}
 REFITS = (
@@ -181,3 +182,144 @@ def test_whole_clusters_are_permuted_and_kept_together() -> None:
         assert (pd.Series(values[rows]).groupby(cluster).nunique() == 1).all()
     for rows in subsets(30, 0.5, 5, 0, cluster):
         assert sorted(np.bincount(cluster[rows], minlength=6)) == [0, 0, 0, 5, 5, 5]
+
+
+def test_changed_data_are_fitted_once_for_all_that_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two estimators on the same permutations share the fits, and get the numbers that each would get alone."""
+    from cqox_assets.mapping.prepare import prepare
+    from cqox_assets.nuisance import models
+    from cqox_assets.runner import runner_for
+
+    table = frame(n=300)
+    study = prepare(table, ROLES)
+    changed = [
+        study.with_column("d", table["d"].to_numpy(float)[rows], Role.TREATMENT) for rows in permutations(300, 3, 0)
+    ]
+    real, made = models.predict_nuisances, []
+    monkeypatch.setattr(models, "predict_nuisances", lambda *given: made.append(1) or real(*given))
+    fits = models.Fits()
+    for name in ("aipw", "double_ml"):
+        estimate = estimated(table, name)
+        made.clear()
+        alone = refit(estimate, changed, runner_for())
+        assert len(made) >= 3
+        shared = refit(estimate, changed, runner_for(Context(fits=fits)))
+        assert alone.estimates.tolist() == shared.estimates.tolist()
+    made.clear()
+    refit(estimate, changed, runner_for(Context(fits=fits)))
+    assert not made
+    refit(
+        estimate, [study.with_column("y", table["y"].to_numpy() + 1e-9, Role.OUTCOME)], runner_for(Context(fits=fits))
+    )
+    assert made  # the smallest change is another content
+
+
+def test_what_is_kept_is_bounded() -> None:
+    from cqox_assets.mapping.prepare import prepare
+    from cqox_assets.nuisance.models import Data, Fits
+
+    data = Data.of(prepare(frame(n=200), ROLES))
+    fold = data.content_folds(5, 0)
+    fits = Fits(most_bytes=2 * 200 * 6 * 8)
+    for seed in range(5):
+        fits.predicted(data, fold, "linear", seed)
+    assert len(fits._held) == 2
+    nothing = Fits(0)
+    nothing.predicted(data, fold, "linear", 0)
+    assert not nothing._held
+
+
+def panel(units: int = 60, seed: int = 4) -> pd.DataFrame:
+    """Every other unit is treated from period 4, 5 or 6 on; each unit has a level of its own."""
+    generator = np.random.default_rng(seed)
+    unit, time = np.repeat(np.arange(units), 8), np.tile(np.arange(1, 9), units)
+    start = np.where(unit % 2 == 0, 0, np.array([4, 5, 6])[unit % 3])
+    treated = ((start > 0) & (time >= start)) * 1
+    level = np.repeat(3 * generator.standard_normal(units), 8)
+    outcome = level + 0.3 * time + 1.5 * treated + generator.standard_normal(len(unit))
+    return pd.DataFrame({"unit": unit, "time": time, "start": start, "d": treated, "y": outcome})
+
+
+OVER_TIME = {"outcome": "y", "treatment": "d", "unit": "unit", "time": "time", "cohort": "start"}
+
+
+def test_over_time_whole_histories_are_dealt_out() -> None:
+    from cqox_assets.mapping.prepare import prepare
+    from cqox_assets.sensitivity._refit import reassigned
+
+    table = panel()
+    study = prepare(table.sample(frac=1, random_state=1).reset_index(drop=True), OVER_TIME)
+    before = study.frame.pivot(index="unit", columns="time", values=study.name(Role.TREATMENT))
+    for made in reassigned(study, 3, 0):
+        name, start = made.name(Role.TREATMENT), made.name(Role.COHORT)
+        after = made.frame.pivot(index="unit", columns="time", values=name)
+        assert not after.equals(before)
+        assert sorted(map(tuple, after.to_numpy())) == sorted(map(tuple, before.to_numpy()))
+        began = made.frame[made.frame[name] == 1].groupby("unit")["time"].min()
+        assert (made.frame.groupby("unit")[start].first().loc[began.index] == began).all()
+
+
+@pytest.mark.parametrize("estimator", ["difference_in_differences", "panel_matching"])
+@pytest.mark.parametrize("question", ["placebo_treatment", "null_certification", "data_subset"])
+def test_an_answer_over_time_is_put_to_the_question_by_whole_units(estimator: str, question: str) -> None:
+    table = panel()
+    estimate = estimated(table, estimator, OVER_TIME)
+    found = ask(question, table, estimate, OVER_TIME, refits=20)
+    assert isinstance(found, SensitivityResult), found
+    assert found.status is Status.PASS, found.meaning
+    assert len(found.table) == 20
+    if question == "data_subset":
+        assert 0.5 < found.value < 1.6  # single rows instead of units scatter more than twice as much as they should
+
+
+def test_units_that_were_not_seen_together_do_not_exchange() -> None:
+    from cqox_assets.numerics.perturb import histories
+
+    group, time = np.array([0, 0, 1, 1, 2, 3]), np.array([0, 1, 0, 1, 0, 0])
+    seen = {tuple(rows) for rows in histories(group, time, 50, 0)}
+    assert all(set(rows[:4]) == {0, 1, 2, 3} and set(rows[4:]) == {4, 5} for rows in seen)
+    assert len(seen) == 4
+
+
+@pytest.mark.parametrize("question", ["e_value", "partial_r2", "confounding_strength"])
+def test_what_does_not_rest_on_unconfounded_treatment_is_not_asked_about_confounding(question: str) -> None:
+    table = panel()
+    found = ask(question, table, estimated(table, "difference_in_differences", OVER_TIME), OVER_TIME)
+    assert isinstance(found, Refusal)
+    assert "does not rest on unconfounded treatment" in found.reason
+
+
+@pytest.mark.parametrize("question", ["data_subset", "dummy_outcome", "placebo_outcome"])
+@pytest.mark.parametrize("estimator", ["iv", "regression_discontinuity"])
+def test_answers_by_instrument_or_cutoff_are_asked_too(estimator: str, question: str) -> None:
+    generator = np.random.default_rng(6)
+    run, hidden, z, noise, before = generator.standard_normal((5, 1500))
+    by_cutoff = estimator == "regression_discontinuity"
+    d = (run >= 0) * 1 if by_cutoff else (z + hidden > 0) * 1
+    table = pd.DataFrame({"run": run, "z": (z > 0) * 1, "d": d, "y": d + hidden + noise, "before": before})
+    roles = {"outcome": "y", "treatment": "d", "pre_outcome": "before"}
+    roles |= {"running_variable": "run"} if by_cutoff else {"instruments": "z"}
+    declared = {"cutoff": 0.0} if by_cutoff else {}
+    estimate = cqox.estimate(estimator, table, roles, declaration=declared)
+    assert isinstance(estimate, EffectEstimate)
+    found = cqox.sensitivity(question, table, roles, estimate, declaration=declared)
+    assert isinstance(found, SensitivityResult), found
+    assert found.status is Status.PASS, found.meaning
+
+
+def test_covariates_that_an_estimator_does_not_use_are_not_left_out() -> None:
+    table = frame()
+    found = ask("leave_one_out", table, estimated(table, "difference_in_means"))
+    assert isinstance(found, Refusal)
+    assert "uses none of the covariates" in found.reason
+
+
+def test_a_few_refits_certify_nothing() -> None:
+    table = frame()
+    few = ask("null_certification", table, estimated(table), refits=5)
+    assert few.status is Status.PASS
+    assert "still open" in few.implies
+    assert "too few to certify" in few.advice
+    assert (
+        "as rarely by mistake as it promises" in ask("null_certification", table, estimated(table), refits=60).implies
+    )

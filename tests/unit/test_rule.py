@@ -280,3 +280,17 @@ def test_overlap_of_the_nuisance_models_weighs_only_where_the_answer_rests_on_it
     assert [gate.informs for gate in cutoff.gates] == [True]
     assert [gate.informs for gate in weighted.gates] == [False]
     assert decide(weighted).verdict == "HOLD"
+
+
+def test_an_answer_that_no_question_speaks_about_is_not_go():
+    found = decide(evidence(unasked=True))
+    assert found.verdict == "CANARY"
+    assert any("No sensitivity question" in reason.sentence for reason in found.reasons)
+
+
+def test_the_evidence_knows_whether_a_question_was_answered():
+    estimates = {"aipw": answer("aipw", 5.0)}
+    refused = {"e_value: aipw": Refusal("e_value", "not_applicable", "why", "what")}
+    assert gathered(study_of(), estimates, (), refused).unasked
+    assert gathered(study_of(), estimates, (), {}).unasked
+    assert not gathered(study_of(), estimates).unasked

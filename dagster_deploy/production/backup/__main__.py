@@ -1,7 +1,6 @@
 """Backup and restore: ``python -m dagster_deploy.production.backup COMMAND``; docs/runbook.md says when to use it."""
 
 import argparse
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -91,4 +90,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

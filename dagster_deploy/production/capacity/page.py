@@ -26,7 +26,8 @@ with `python -m dagster_deploy.production.capacity measure`.
 Each run is a process of its own, with Dagster's storage in Postgres and every result and report in an object store; the
 study is simulated (`confounded_smooth`). Postgres, an emulated object store and other work shared the two
 cores, so **wall time is inflated and is not used**: the arithmetic rests on CPU seconds, memory, rows, bytes and
-requests. CPU seconds of a busy machine are somewhat larger than those of an idle one. Few runs were made, too few
+requests. CPU seconds include the notebook's kernel, which is a process of its own; peak memory does not.
+CPU seconds of a busy machine are somewhat larger than those of an idle one. Few runs were made, too few
 for a spread: {runs}.
 """
 _ARITHMETIC = """\
@@ -136,7 +137,7 @@ def _tables(analyses: Sequence[Mapping[str, Any]]) -> str:
     names = sorted({name for row in analyses for name in row["database"]["tables"]})
 
     def _mean(name: str, key: str) -> float:
-        return sum(row["database"]["tables"].get(name, {}).get(key, 0) for row in analyses) / len(analyses)
+        return float(sum(row["database"]["tables"].get(name, {}).get(key, 0) for row in analyses)) / len(analyses)
 
     rows = [[name, *(short(_mean(name, key)) for key in ("inserted", "updated", "bytes"))] for name in names]
     return table(("table", "rows inserted", "rows updated", "bytes"), rows)

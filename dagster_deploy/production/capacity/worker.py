@@ -8,7 +8,7 @@ import json
 import resource
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
 
@@ -47,13 +47,13 @@ class Requests:
 
 
 def used() -> dict[str, float]:
-    """Return CPU seconds and peak memory of this process and of those that it started, the notebook's kernel above all.
+    """Return CPU seconds of this process and those that it started (the notebook's kernel), and its own peak memory.
 
-    Both are alive at once, so the peaks are added.
+    The peak of a child counts what it shared with its parent before it became a program, so it says little.
     """
     own, others = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = sum(usage.ru_utime + usage.ru_stime for usage in (own, others))
-    return {"cpu_s": cpu, "peak_mb": (own.ru_maxrss + others.ru_maxrss) / 1024}
+    return {"cpu_s": cpu, "peak_mb": own.ru_maxrss / 1024}
 
 
 def run_job(job: str, key: str) -> dict[str, Any]:
@@ -62,7 +62,8 @@ def run_job(job: str, key: str) -> dict[str, Any]:
 
     from dagster_deploy.measure import run_events
 
-    requests, begun, stages = Requests().watch(), time.perf_counter(), Counter[str]()
+    requests, begun = Requests().watch(), time.perf_counter()
+    stages: defaultdict[str, float] = defaultdict(float)
     steps, failed, before = 0, [], used()["cpu_s"]
     import dagster_deploy.definitions  # noqa: F401
 
