@@ -87,7 +87,8 @@ def card_of(
         word = review.for_rule()
     evidence = gather(study, gates, estimates, summary, sensitivity, guardrails, word)
     policy = _findings(present, "policy_value")
-    evidence = replace(evidence, net_benefits=net_benefits(policy, study.declaration.design))
+    said = review.sentence if review is not None and review.rejects else ""
+    evidence = replace(evidence, net_benefits=net_benefits(policy, study.declaration.design), review=said)
     verdict = override(decide(evidence), study.declaration.override)
     return build_card(
         CardParts(

@@ -91,6 +91,7 @@ class Evidence:
 
     `unadjusted` marks an observational comparison of the groups as they are, `untested` an answer that rests on there
     being no hidden confounder without a test of it, `unasked` an answer that no sensitivity question speaks about.
+    `review` is the sentence of the critique, which says why it rejects.
     """
 
     targets: tuple[Target, ...]
@@ -102,6 +103,7 @@ class Evidence:
     minimum_effect: float = 0.0
     unit: str = ""
     critique: str | None = None
+    review: str = ""
     counts: str = ""
     tally: str = ""
     preferred: str = "ATE"

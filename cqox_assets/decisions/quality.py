@@ -19,7 +19,8 @@ def quality_reasons(evidence: Evidence) -> list[Reason]:
     for name in names:
         found += _estimator_gates([gate for gate in weighing if gate.source and gate.name == name])
     if (evidence.critique or "").lower() == "reject":
-        found.append(Reason("quality", HOLD, say("critique_rejects"), say("critique_flips")))
+        sentence = say("critique_says", why=known(evidence.review)) if evidence.review else say("critique_rejects")
+        found.append(Reason("quality", HOLD, sentence, say("critique_flips")))
     if evidence.unadjusted:
         found.append(Reason("quality", CANARY, say("unadjusted"), say("unadjusted_flips")))
     if evidence.failures:

@@ -40,7 +40,7 @@ def decide(evidence: Evidence) -> Verdict:
     best = next((asked[arm] for arm, own in by_contrast.items() if own == verdict), sensitivity_reasons(evidence))
     nothing = [] if arms else [_nothing(evidence)]
     agreeing = [reason for found in agreement.values() for reason in found]
-    reasons = [*quality, *agreeing, *nothing, *arms.values(), *others]
+    reasons = [*nothing, *quality, *agreeing, *arms.values(), *others]
     reasons.sort(key=lambda reason: -SEVERITY[reason.allows])
     return Verdict(
         verdict=verdict,

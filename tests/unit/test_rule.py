@@ -294,3 +294,15 @@ def test_the_evidence_knows_whether_a_question_was_answered():
     assert gathered(study_of(), estimates, (), refused).unasked
     assert gathered(study_of(), estimates, (), {}).unasked
     assert not gathered(study_of(), estimates).unasked
+
+
+def test_where_nothing_was_estimated_that_comes_first():
+    found = decide(replace(evidence(), targets=(), critique="reject", review="The analysis does not stand: so."))
+    assert "Nothing could be estimated" in found.recommendation
+    assert "Nothing could be estimated" in found.reasons[0].sentence
+
+
+def test_a_rejection_says_why():
+    why = "The analysis does not stand after 2 rounds: Overlap fails: 0.4. Many units have no counterpart."
+    found = decide(replace(evidence(), critique="reject", review=why))
+    assert any(why in reason.sentence for reason in found.reasons)
