@@ -39,7 +39,14 @@ def draw_moving(spec: FigureSpec, inputs: Inputs, reports: ReportStore, partitio
                     files[ending[1:]] = f"figures/{spec.name}{ending}"
         return drawing, files
 
-    return recorded(spec, reports, f"{partition.path}/figures", _stored, tuple(MOVING))
+    return recorded(spec, reports, f"{partition.path}/figures", _stored, MOVING)
+
+
+def forget(reports: ReportStore, folder: str, name: str, kinds: tuple[str, ...] = MOVING) -> None:
+    """Remove a figure's files of these kinds, and the single frames with its film."""
+    reports.remove(folder, name, kinds)
+    if "gif" in kinds:
+        reports.clear(f"{folder}/{name}_frames")
 
 
 def recorded(
@@ -53,12 +60,12 @@ def recorded(
     try:
         drawing, files = stored(folder)
     except NotDrawnError as error:
-        reports.remove(folder, spec.name, kinds)
+        forget(reports, folder, spec.name, kinds)
         return FigureRecord(spec.name, spec.title, spec.question, "not_drawn", error.message)
     except UnreachableStoreError:  # says nothing about the figure, and must not take the one that was drawn before
         raise
     except Exception as error:  # one figure that cannot be drawn must not take the card with it
-        reports.remove(folder, spec.name, kinds)
+        forget(reports, folder, spec.name, kinds)
         said = f"{type(error).__name__}: {error}"
         return FigureRecord(spec.name, spec.title, spec.question, "failed", said, alt=traceback.format_exc())
     return FigureRecord(

@@ -83,6 +83,12 @@ class ReportStore:
                 if path.stem == stem and (kinds is None or path.suffix[1:] in kinds):
                     path.unlink()
 
+    def clear(self, folder: str) -> None:
+        """Remove all files of a folder, if it is there."""
+        place = self._root / folder
+        for path in place.iterdir() if place.is_dir() else ():
+            path.unlink()
+
     def url(self, path: str) -> str:
         """Return the link to a file."""
         return f"{self._prefix}/{path}"

@@ -63,12 +63,12 @@ def sheet(found: list[tuple[str, str, Any]], columns: int) -> Any:
 
 def main() -> None:
     """Write the sheet; simulated designs stand in where no shipped study has what a figure needs."""
-    from tests.unit.figure_studies import SAMPLES, SIMULATED
+    from tests.unit.figure_studies import LEDGER, SAMPLES, SIMULATED
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--to", type=Path, default=TARGET)
     parser.add_argument("--columns", type=int, default=5)
-    parser.add_argument("studies", nargs="*", default=[*SAMPLES, *SIMULATED])
+    parser.add_argument("studies", nargs="*", default=[*SAMPLES, *SIMULATED, *LEDGER])
     given = parser.parse_args()
     found = [(name, study, picture(figure)) for name, study, figure in drawings(given.studies)]
     given.to.parent.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cqox_assets.spec import FigureSpec
+from cqox_assets.fonts import embedded_font
+from cqox_assets.spec import FRAMES, FigureSpec
 from cqox_assets.stored import FigureRecord
 
 INDEX, FOLDER = "index.html", "gallery"
@@ -45,7 +46,9 @@ def site_of(
     drawn = {name: record for name, record in figures.items() if record.status == "drawn"}
     links = [{"file": file, "text": text} for file, text in _LINKS if read(file) is not None]
     page, names = _template(), _in_order(drawn, catalogue)
-    shared = {"language": card.get("language", "en"), "links": links}
+    said = [f"{record.title}{record.question}{record.reason}{record.alt}" for record in figures.values()]
+    font = embedded_font("".join([_title(card), str(card["recommendation"]), *said]))
+    shared = {"language": card.get("language", "en"), "links": links, "font": font}
     items = {name: _item(name, drawn[name], moving.get(name)) for name in names}
     yield INDEX, page(figure=None, title=_title(card), **_front(card, figures, items, catalogue), **shared)
     for place, name in enumerate(names):
@@ -122,6 +125,7 @@ def _front(
 def _item(name: str, record: FigureRecord, moving: FigureRecord | None) -> dict[str, Any]:
     files = dict(moving.files) if moving is not None and moving.status == "drawn" else {}
     film = "gif" in files
+    frames = [f"figures/{name}_frames/{place:02d}.png" for place in range(1, FRAMES + 1)] if film else []
     return {
         "title": record.title,
         "question": record.question,
@@ -129,7 +133,7 @@ def _item(name: str, record: FigureRecord, moving: FigureRecord | None) -> dict[
         "alt": record.alt,
         "rows": f"{len(record.data):,}",
         "files": record.files,
-        "moving": {"html": files.get("html", ""), "gif": files.get("gif", "")},
+        "moving": {"html": files.get("html", ""), "gif": files.get("gif", ""), "frames": frames},
         "moves": ("Animated." if film else "Turns.") if files else "",
         "opens": "Play, stop and step through" if film else "Turn and zoom it",
         "page": f"{FOLDER}/{name}.html",

@@ -56,7 +56,12 @@ def cloud(axis: "Axes", x: Any, y: Any, colour: str, size: float = 9.0) -> str:
         xs[keep], ys[keep], s=size, color=colour, alpha=0.55 if len(keep) < 400 else 0.3, linewidths=0, zorder=2,
         rasterized=len(keep) > 500,
     )  # fmt: skip
-    return "" if len(keep) == len(xs) else f" {len(keep):,} of {len(xs):,} rows are drawn, evenly spaced in the table."
+    return thinned(len(xs))
+
+
+def thinned(rows: int) -> str:
+    """Return what the caption must say where a cloud cannot hold all rows."""
+    return f" {POINTS:,} of {rows:,} rows are drawn, evenly spaced in the table." if rows > POINTS else ""
 
 
 def evenly(rows: int, most: int) -> np.ndarray:

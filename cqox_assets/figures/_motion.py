@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from cqox_assets.errors import NotDrawnError
+from cqox_assets.figures import _theme as theme
 from cqox_assets.spec import FRAMES, Inputs
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ def passed(place: int) -> float:
 
 
 Scene = tuple["Figure", "Sequence[Axes]", Callable[[float], None]]
+Timed = tuple["Figure", "Sequence[Axes]"]
 _STILL, _FILM = (7.2, 4.8), (8.0, 6.0)  # inches
 
 
@@ -59,6 +61,59 @@ def pictures(
     figure, _, paint = make(_STILL)
     paint(1.0)
     return figure, film(*make(_FILM)) if form == "animated" else None
+
+
+def unveiled(
+    make: "Callable[[tuple[float, float]], Timed]", size: tuple[float, float], form: str
+) -> "tuple[Figure, Callable[[int], Figure] | None]":
+    """Return a figure over time, and for the form `animated` the film that unveils it from left to right.
+
+    Parameters
+    ----------
+    make : callable
+        Size in inches -> the whole figure and those of its axes whose horizontal scale is time.
+    size : tuple of float
+        Of the still figure, in inches.
+    form : str
+    """
+    figure, _ = make(size)
+    if form != "animated":
+        return figure, None
+    moving, axes = make(_FILM)
+    curtains = [_Curtain(axis) for axis in axes]
+
+    def frame(place: int) -> "Figure":
+        for curtain in curtains:
+            curtain.draw(passed(place))
+        return moving
+
+    return figure, frame
+
+
+class _Curtain:
+    """Hides what lies right of a moment on one axis; limits, guides and lines across the axis stay."""
+
+    def __init__(self, axis: "Axes") -> None:
+        from matplotlib.patches import Rectangle
+
+        left, right = axis.get_xlim()
+        across = axis.transData
+        lines = [line for line in axis.lines if all(line.get_transform().contains_branch_seperately(across))]
+        self._held = [*lines, *axis.collections, *axis.patches]
+        axis.set_xlim(left, right)
+        axis.set_ylim(*axis.get_ylim())
+        self._ends = left, right
+        self._window = Rectangle((left, 0), 0, 1, transform=axis.get_xaxis_transform())
+        self._now = axis.axvline(left, color=theme.QUIET, linewidth=0.8, zorder=5)
+
+    def draw(self, share: float) -> None:
+        """Show the share of the axis that has passed; at the end nothing is hidden and the moment's line is gone."""
+        left, right = self._ends
+        self._window.set_width(share * (right - left))
+        for artist in self._held:
+            artist.set_clip_path(self._window)
+        self._now.set_xdata([left + share * (right - left)] * 2)
+        self._now.set_visible(share < 1)
 
 
 def only_for(inputs: Inputs, domain: str) -> None:

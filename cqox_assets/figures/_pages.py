@@ -26,7 +26,7 @@ def page(figure: Any, title: str, caption: str) -> str:
         legend=legend,
     )  # fmt: skip
     held = json.dumps(json.loads(figure.to_json()), ensure_ascii=False).replace("<", "\\u003c")  # ends no script
-    config = {"responsive": True, "displaylogo": False, "modeBarButtonsToRemove": ["sendDataToCloud"]}
+    config = {"responsive": True, "scrollZoom": True, "displaylogo": False}
     body = (
         f'<h1>{html.escape(title)}</h1><main><div id="drawing"></div></main>'
         f"<script>{get_plotlyjs()}</script><script>const held={held},config={json.dumps(config)};{_DRAWING}</script>"

@@ -8,7 +8,7 @@ import dagster as dg
 from cqox_assets.alerts import write_alert
 from cqox_assets.assets import stage
 from cqox_assets.catalog import load_estimators, load_sensitivities, study_figures
-from cqox_assets.figure_store import MOVING, draw, draw_moving
+from cqox_assets.figure_store import draw, draw_moving, forget
 from cqox_assets.partitions import Partition
 from cqox_assets.results import FINDINGS, Results
 from cqox_assets.spec import FigureSpec, Inputs
@@ -75,7 +75,7 @@ def family_assets(group: str, family: str, specs: list[FigureSpec], drawer: Draw
         for spec in specs:
             if keys[spec.name] in context.selected_asset_keys:
                 if group == "figures" and spec.name not in present.moving:  # those of an earlier study
-                    reports.remove(f"{partition.path}/figures", spec.name, MOVING)
+                    forget(reports, f"{partition.path}/figures", spec.name)
                 record = drawer(spec, inputs, reports, partition)
                 if record.status == "failed":
                     write_alert(settings, "bug", partition.key, context.run_id, f"{spec.name}: {record.reason}")

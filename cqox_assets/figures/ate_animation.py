@@ -35,7 +35,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
         axis.set_ylabel(words.effect(inputs.study, str(rows["scale"].iloc[0]), 44))
         theme.numbers(axis, "y")
         marks.legend(
-            figure, [("month, 95% interval", theme.ARMS[0], "line"), ("all months until then", theme.ARMS[1], "area")]
+            figure, [("month, 95% interval", theme.ARMS[0], "line"), ("all months until then", theme.INK, "area")]
         )
         return figure, [axis], lambda share: _paint(axis, rows, share, inputs)
 
@@ -64,8 +64,8 @@ def _paint(axis: Any, rows: pd.DataFrame, share: float, inputs: Inputs) -> None:
     axis.vlines(places, low, high, color=theme.ARMS[0], linewidth=2)
     axis.scatter(places, held["estimate"], s=40, color=theme.ARMS[0], edgecolor="white", zorder=4)
     ends = [np.clip(held[name], bottom, top) for name in ("pooled_low", "pooled_high")]
-    axis.fill_between(places, *ends, color=theme.ARMS[1], alpha=0.2, linewidth=0)
-    axis.plot(places, held["pooled"], color=theme.ARMS[1], linewidth=1.6)
+    axis.fill_between(places, *ends, color=theme.INK, alpha=0.15, linewidth=0)
+    axis.plot(places, held["pooled"], color=theme.INK, linewidth=1.6)
     last = held.iloc[-1]
     said = "" if math.isnan(last["pooled"]) else (
         f"until {last['period']}: {words.amount(inputs.study, last['pooled'])} "

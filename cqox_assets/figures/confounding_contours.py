@@ -43,7 +43,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     covers = float(grid["near_end"].iloc[0]) <= 0
     shown = [("no effect left", theme.LIMIT, "line")]
     shown += [] if covers else [("interval reaches no effect", theme.LIMIT, "dashes")]
-    shown += [("as strong as a known covariate", theme.ARMS[1], "dot")] if len(bounds) else []
+    shown += [("as strong as a known covariate", theme.INK, "dot")] if len(bounds) else []
     marks.legend(figure, shown)
     caption = _caption(inputs.study, name, linear, bounds, answer.meaning)
     caption += " The interval of the linear estimate covers no effect already." if covers else ""
@@ -99,7 +99,7 @@ def _benchmarks(axis: Any, bounds: pd.DataFrame, ends: tuple[float, float]) -> N
     if not len(bounds):
         return
     x, y = bounds["r2dz_x"].to_numpy(dtype=float), bounds["r2yz_dx"].to_numpy(dtype=float)
-    axis.plot(x, y, "o", color=theme.ARMS[1], markersize=6.5, markeredgecolor="white", zorder=6)
+    axis.plot(x, y, "o", color=theme.INK, markersize=6.5, markeredgecolor="white", zorder=6)
     strengths = [f"{strength:g}x" for strength in bounds["strength"]]
     name = theme.squeeze(bounds["benchmark"].iloc[0], 24)
     apart = len(x) > 1 and min(np.hypot(np.diff(x) / ends[0], np.diff(y) / ends[1])) > 0.07

@@ -13,6 +13,7 @@ from cqox_assets.figures import _theme as theme
 from cqox_assets.spec import Drawing, FigureSpec, Inputs
 from cqox_assets.wording import short
 
+_UNJUDGED = "no verdict"
 _VERDICTS = {"GO": theme.SURE, "CANARY": theme.UNSURE, "HOLD": theme.WRONG}
 
 
@@ -126,8 +127,11 @@ def _zooming(nodes: pd.DataFrame, ties: pd.DataFrame) -> Any:
             hovertext=f"{pages.words(tie.source)} and {pages.words(tie.target)}: {tie.count} shared effects{alike}",
             hoverinfo="text",
         )  # fmt: skip
-    for verdict, tone in _VERDICTS.items():
-        held = nodes[nodes["verdict"] == verdict]
+    judged = nodes["verdict"].where(nodes["verdict"].isin(list(_VERDICTS)), _UNJUDGED)
+    for verdict, tone in {**_VERDICTS, _UNJUDGED: theme.QUIET}.items():
+        held = nodes[judged == verdict]
+        if not len(held):
+            continue
         figure.add_scatter(
             x=held["x"], y=held["y"], mode="markers+text", name=verdict,
             text=[pages.words(name) for name in held["domain"]],

@@ -29,7 +29,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     figure, axis = theme.single(7.2, 5.0)
     theme.sides(axis)
     theme.title(figure, "Confounding that would explain the effect away")
-    colours = {"estimate": theme.ARMS[0], "interval": theme.ARMS[1]}
+    colours = {"estimate": theme.INK, "interval": theme.LIMIT}
     for kind, block in data.groupby("curve", sort=False):
         colour = colours[str(kind)]
         axis.plot(block["with_treatment"], block["with_outcome"], color=colour, linewidth=2.2, zorder=3)

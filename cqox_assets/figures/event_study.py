@@ -2,6 +2,7 @@
 
 from cqox_assets.errors import NotDrawnError
 from cqox_assets.figures import _marks as marks
+from cqox_assets.figures import _motion as motion
 from cqox_assets.figures import _theme as theme
 from cqox_assets.figures import _visuals as visuals
 from cqox_assets.figures import _words as words
@@ -11,23 +12,29 @@ from cqox_assets.study import Study
 
 
 def draw(inputs: Inputs, form: str = "2d") -> Drawing:
-    """Draw the first event study in plan order; periods before treatment are hollow."""
+    """Draw the first event study in plan order, periods before treatment hollow; the film adds period after period."""
     study, answer = inputs.study, inputs.first_with("event_study")
     if answer is None:
         raise NotDrawnError("no estimator followed the effect over time")
     rows = answer.tables["event_study"].sort_values("event_time").reset_index(drop=True)
-    figure, axis = theme.single(7.2, 4.4)
-    theme.title(figure, "Effect by time since treatment")
     colour, level = theme.arm_colour(study.arms, words.compared(study)), words.level_of(inputs, answer.estimator)
-    visuals.event_path(axis, rows, colour)
-    axis.set_xlabel("periods since treatment (before it: hollow)")
-    axis.set_ylabel(words.effect(study, cells=30))
-    shown = [(f"estimate, {words.percent(level)} interval", colour, "dot")]
-    if {"band_low", "band_high"} <= set(rows):
-        shown.append(("band around all periods at once", colour, "area"))
-    marks.legend(figure, shown)
+
+    def scene(size: tuple[float, float]) -> motion.Timed:
+        figure, axis = theme.single(*size)
+        theme.title(figure, SPEC.title)
+        visuals.event_path(axis, rows, colour)
+        axis.set_xlabel("periods since treatment (before it: hollow)")
+        axis.set_ylabel(words.effect(study, cells=30))
+        shown = [(f"estimate, {words.percent(level)} interval", colour, "dot")]
+        if {"band_low", "band_high"} <= set(rows):
+            shown.append(("band around all periods at once", colour, "area"))
+        marks.legend(figure, shown)
+        return figure, [axis]
+
+    figure, frames = motion.unveiled(scene, (7.2, 4.4), form)
     caption = _caption(study, answer)
-    return Drawing(figure, rows, caption, f"Effects with intervals by time since treatment. {caption}")
+    alt = f"Effects with intervals by time since treatment. {caption}"
+    return Drawing(figure, rows, caption, alt, frames=frames)
 
 
 def _caption(study: Study, answer: EffectEstimate) -> str:
@@ -53,5 +60,6 @@ SPEC = FigureSpec(
     draw=draw,
     needs=("event_study",),
     family="diagnostics",
+    forms=("2d", "animated"),
     reference="Callaway & Sant'Anna 2021, doi:10.1016/j.jeconom.2020.12.001",
 )

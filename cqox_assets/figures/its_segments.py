@@ -1,6 +1,9 @@
 """Interrupted time series: the fitted segments and the old trend going on."""
 
+import pandas as pd
+
 from cqox_assets.figures import _marks as marks
+from cqox_assets.figures import _motion as motion
 from cqox_assets.figures import _theme as theme
 from cqox_assets.figures import _words as words
 from cqox_assets.result import EffectEstimate
@@ -11,7 +14,7 @@ _NAME = "interrupted_time_series"
 
 
 def draw(inputs: Inputs, form: str = "2d") -> Drawing:
-    """Draw what was observed, what was fitted, and after the change what was expected without it."""
+    """Draw what was observed, what was fitted, and after the change what was expected without it, all or over time."""
     answer, study = inputs.answered()[_NAME], inputs.study
     level = words.level_of(inputs, _NAME)
     z = marks.errors(level)
@@ -21,10 +24,19 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
            for name in ("fitted", "without") for end, sign in (("low", -1), ("high", 1))}
     )  # fmt: skip
     after = rows[rows["treated"] == 1]
-    figure, axis = theme.single(7.2, 4.4)
+    figure, frames = motion.unveiled(lambda size: _scene(study, rows, level, size), (7.2, 4.4), form)
+    said = marks.thinned(len(rows)) + marks.outside(rows["observed"], figure.axes[0].get_ylim())
+    caption = _caption(study, answer, len(rows), len(after)) + said
+    alt = f"Time series with fitted segments and the old trend extended. {caption}"
+    return Drawing(figure, rows, caption, alt, frames=frames)
+
+
+def _scene(study: Study, rows: pd.DataFrame, level: float, size: tuple[float, float]) -> motion.Timed:
+    after = rows[rows["treated"] == 1]
+    figure, axis = theme.single(*size)
     theme.sides(axis)
-    theme.title(figure, "The series before and after the change")
-    said = marks.cloud(axis, rows["time"], rows["observed"], theme.QUIET, 10)
+    theme.title(figure, SPEC.title)
+    marks.cloud(axis, rows["time"], rows["observed"], theme.QUIET, 10)
     colour = theme.arm_colour(study.arms, words.compared(study))
     for _, block in rows.groupby("treated", sort=False):
         marks.band(axis, block["time"], (block["fitted_low"], block["fitted_high"]), colour, 0.25)
@@ -42,8 +54,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
         [("observed", theme.QUIET, "dot"), (f"fitted, {words.percent(level)} interval", colour, "line"),
          ("expected without the change", theme.INK, "dashes")],
     )  # fmt: skip
-    caption = _caption(study, answer, len(rows), len(after)) + said + marks.outside(rows["observed"], axis.get_ylim())
-    return Drawing(figure, rows, caption, f"Time series with fitted segments and the old trend extended. {caption}")
+    return figure, [axis]
 
 
 def _caption(study: Study, answer: EffectEstimate, periods: int, after: int) -> str:
@@ -69,5 +80,6 @@ SPEC = FigureSpec(
     draw=draw,
     needs=("interrupted_time_series.counterfactual",),
     family="designs",
+    forms=("2d", "animated"),
     reference="Lopez Bernal, Cummins & Gasparrini 2017, doi:10.1093/ije/dyw098",
 )

@@ -4,6 +4,7 @@ import numpy as np
 
 from cqox_assets.errors import NotDrawnError
 from cqox_assets.figures import _marks as marks
+from cqox_assets.figures import _motion as motion
 from cqox_assets.figures import _theme as theme
 from cqox_assets.figures import _words as words
 from cqox_assets.numerics.group_paths import paths_of
@@ -27,27 +28,34 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     rows = rows.assign(low=rows["mean"] - z * rows["std_error"], high=rows["mean"] + z * rows["std_error"])
     kept = list(groups.sort_values(ascending=False, kind="stable").index[:_MOST])
     names = [name for name in groups.index if name in kept]
-    figure, axis = theme.single(7.2, 4.4)
-    theme.sides(axis)
-    theme.title(figure, "Outcome over time by group")
-    legend = []
     treated = [name for name in names if np.isfinite(rows.loc[rows["group"] == name, "starts"].iloc[0])]
-    for name in names:
-        block = rows[rows["group"] == name]
-        colour = theme.ARMS[treated.index(name) % len(theme.ARMS)] if name in treated else theme.REFERENCE
-        marks.band(axis, block["time"], (block["low"], block["high"]), colour)
-        axis.plot(block["time"], block["mean"], color=colour, linewidth=2, zorder=3)
-        first = block[block["time"] == block["starts"]]
-        axis.plot(first["time"], first["mean"], "o", color=colour, markersize=7, markeredgecolor="white", zorder=4)
-        legend.append((f"{name} ({groups[name]:,} units)", colour, "line"))
+    colours = {
+        name: theme.ARMS[treated.index(name) % len(theme.ARMS)] if name in treated else theme.REFERENCE
+        for name in names
+    }  # fmt: skip
     drawn = rows[rows["group"].isin(kept)]
-    axis.set_ylim(*marks.reach(drawn["mean"], drawn[["low", "high"]], list(drawn["mean"][:1])))
-    theme.times(axis, rows["time"])
-    axis.set_xlabel(words.label(study, Role.TIME, 60))
-    axis.set_ylabel(f"mean {words.outcome(study)}")
-    marks.legend(figure, legend)
+
+    def scene(size: tuple[float, float]) -> motion.Timed:
+        figure, axis = theme.single(*size)
+        theme.sides(axis)
+        theme.title(figure, SPEC.title)
+        for name, colour in colours.items():
+            block = rows[rows["group"] == name]
+            marks.band(axis, block["time"], (block["low"], block["high"]), colour)
+            axis.plot(block["time"], block["mean"], color=colour, linewidth=2, zorder=3)
+            first = block[block["time"] == block["starts"]]
+            axis.plot(first["time"], first["mean"], "o", color=colour, markersize=7, markeredgecolor="white", zorder=4)
+        axis.set_ylim(*marks.reach(drawn["mean"], drawn[["low", "high"]], list(drawn["mean"][:1])))
+        theme.times(axis, rows["time"])
+        axis.set_xlabel(words.label(study, Role.TIME, 60))
+        axis.set_ylabel(f"mean {words.outcome(study)}")
+        marks.legend(figure, [(f"{name} ({groups[name]:,} units)", tone, "line") for name, tone in colours.items()])
+        return figure, [axis]
+
+    figure, frames = motion.unveiled(scene, (7.2, 4.4), form)
     caption = _caption(inputs, len(groups), len(kept))
-    return Drawing(figure, drawn, caption, f"Lines of the mean outcome over time by group. {caption}")
+    alt = f"Lines of the mean outcome over time by group. {caption}"
+    return Drawing(figure, drawn, caption, alt, frames=frames)
 
 
 def _caption(inputs: Inputs, groups: int, kept: int) -> str:
@@ -69,5 +77,6 @@ SPEC = FigureSpec(
     draw=draw,
     needs=("unit", "time", "outcome", "treatment|cohort"),
     family="diagnostics",
+    forms=("2d", "animated"),
     reference="Roth et al. 2023, doi:10.1016/j.jeconom.2023.03.008",
 )

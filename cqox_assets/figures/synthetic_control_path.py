@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 
 from cqox_assets.figures import _marks as marks
+from cqox_assets.figures import _motion as motion
 from cqox_assets.figures import _theme as theme
 from cqox_assets.figures import _words as words
 from cqox_assets.spec import Drawing, FigureSpec, Inputs
-from cqox_assets.study import Role
+from cqox_assets.study import Role, Study
 
 _NAME = "synthetic_control"
 _ENOUGH = 10  # placebos from which a spread can be read
@@ -17,8 +18,22 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     """Draw both paths above, the gap below; the band is the middle of the gaps of units that were not treated."""
     answer, study = inputs.answered()[_NAME], inputs.study
     rows = spread(answer.tables["gaps"], answer.tables["placebo_gaps"])
-    figure, (top, bottom) = theme.panels(2, 7.2, 5.6, [3, 2])
-    theme.title(figure, "The treated unit and its synthetic control")
+    unit = answer.headline.contrast.partition(" - ")[0]
+    figure, frames = motion.unveiled(lambda size: _scene(study, rows, unit, size), (7.2, 5.6), form)
+    table = answer.tables["placebos"]
+    own = table[table["treated"]].iloc[0]
+    p = "" if answer.p_value is None else f", placebo p = {answer.p_value:.3g} from {len(table) - 1} other units"
+    caption = (
+        f"Mean gap after the start: {words.amount(study, answer.estimate)}{p}. Before it the paths differ by "
+        f"{own['pre_rmspe']:.3g} (root mean square), after it by {own['post_rmspe']:.3g}."
+    )
+    alt = f"Two paths over time and the gap between them. {caption}"
+    return Drawing(figure, rows, caption, alt, frames=frames)
+
+
+def _scene(study: Study, rows: pd.DataFrame, unit: str, size: tuple[float, float]) -> motion.Timed:
+    figure, (top, bottom) = theme.panels(2, *size, [3, 2])
+    theme.title(figure, SPEC.title)
     colour = theme.arm_colour(study.arms, words.compared(study))
     starts = float(rows.loc[rows["after"], "time"].min())
     for axis in (top, bottom):
@@ -37,20 +52,12 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     top.set_ylabel(words.outcome(study, 26))
     bottom.set_ylabel("gap")
     bottom.set_xlabel(words.label(study, Role.TIME, 60))
-    unit = answer.headline.contrast.partition(" - ")[0]
     drawn = [(unit, colour, "line"), (f"synthetic {unit}", theme.REFERENCE, "dashes")]
     banded = bool(rows["placebo_low"].notna().any())
     if banded:
         drawn.append(("middle 90% of placebo gaps", theme.REFERENCE, "area"))
     marks.legend(figure, drawn)
-    table = answer.tables["placebos"]
-    own = table[table["treated"]].iloc[0]
-    p = "" if answer.p_value is None else f", placebo p = {answer.p_value:.3g} from {len(table) - 1} other units"
-    caption = (
-        f"Mean gap after the start: {words.amount(study, answer.estimate)}{p}. Before it the paths differ by "
-        f"{own['pre_rmspe']:.3g} (root mean square), after it by {own['post_rmspe']:.3g}."
-    )
-    return Drawing(figure, rows, caption, f"Two paths over time and the gap between them. {caption}")
+    return figure, [top, bottom]
 
 
 def spread(gaps: pd.DataFrame, placebos: pd.DataFrame) -> pd.DataFrame:
@@ -70,5 +77,6 @@ SPEC = FigureSpec(
     draw=draw,
     needs=("synthetic_control.gaps", "synthetic_control.placebo_gaps"),
     family="designs",
+    forms=("2d", "animated"),
     reference="Abadie, Diamond & Hainmueller 2010, doi:10.1198/jasa.2009.ap08746",
 )

@@ -7,6 +7,7 @@ import pandas as pd
 
 from cqox_assets.errors import NotDrawnError
 from cqox_assets.figures import _marks as marks
+from cqox_assets.figures import _motion as motion
 from cqox_assets.figures import _theme as theme
 from cqox_assets.figures import _words as words
 from cqox_assets.numerics.seasonal import decompose
@@ -35,15 +36,20 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
                                   season_length=np.nan if season is None else season))  # fmt: skip
     data = pd.concat(parts, ignore_index=True)
     below = [name for name in ("cycle", "season") if np.ptp(data[name].to_numpy()) > 0]
-    figure, axes = theme.panels(1 + len(below), 7.2, 3.6 + 1.3 * len(below), [2.2, *([1.0] * len(below))])
-    theme.title(figure, "The outcome over time")
-    _draw(axes, study, data, below)
-    axes[-1].set_xlabel(words.label(study, Role.TIME, 60))
-    names = list(data["line"].unique())
-    entries = [(name, _colour(study, name), "line") for name in names]
-    marks.legend(figure, entries if len(names) > 1 else [("trend; thin: mean per period", entries[0][1], "line")])
+
+    def scene(size: tuple[float, float]) -> motion.Timed:
+        figure, axes = theme.panels(1 + len(below), *size, [2.2, *([1.0] * len(below))])
+        theme.title(figure, SPEC.title)
+        _draw(axes, study, data, below)
+        axes[-1].set_xlabel(words.label(study, Role.TIME, 60))
+        entries = [(name, _colour(study, name), "line") for name in data["line"].unique()]
+        marks.legend(figure, entries if len(entries) > 1 else [("trend; thin: mean per period", entries[0][1], "line")])
+        return figure, axes
+
+    figure, frames = motion.unveiled(scene, (7.2, 3.6 + 1.3 * len(below)), form)
     caption = _caption(study, data, len(paths))
-    return Drawing(figure, data, caption, f"Time series of the mean outcome with its trend. {caption}")
+    alt = f"Time series of the mean outcome with its trend. {caption}"
+    return Drawing(figure, data, caption, alt, frames=frames)
 
 
 def means_of(study: Study) -> pd.DataFrame:
@@ -125,5 +131,6 @@ SPEC = FigureSpec(
     draw=draw,
     needs=("outcome", "time"),
     family="diagnostics",
+    forms=("2d", "animated"),
     reference="Cleveland et al. 1990, STL: A Seasonal-Trend Decomposition Procedure Based on Loess",
 )

@@ -6,9 +6,13 @@ from functools import cache
 import pandas as pd
 
 from cqox_assets.catalog import load_estimators, load_sensitivities
+from cqox_assets.decisions.card import CardParts, build_card
+from cqox_assets.decisions.evidence import gather
+from cqox_assets.decisions.rule import decide
 from cqox_assets.declaration import parse_declaration
 from cqox_assets.discovery.plan import plan_methods
-from cqox_assets.ledger.history import own_history
+from cqox_assets.ledger.history import build_history, own_history
+from cqox_assets.ledger.network import build_network
 from cqox_assets.mapping.domains import load_domains
 from cqox_assets.mapping.stage import study_of
 from cqox_assets.nuisance.shared import shared_nuisance
@@ -27,6 +31,7 @@ SIMULATED = (
     "confounded_dose", "encouraged_uptake", "fuzzy_cutoff", "interrupted_series", "mediated_two_ways", "network_trial",
     "one_treated_unit", "returning_treatment", "staggered_panel", "three_arms",
 )  # fmt: skip
+LEDGER = ("six_months", "all_domains")  # what one study alone cannot show
 _ASKED = (
     "e_value", "partial_r2", "rosenbaum_bounds", "placebo_treatment", "dummy_outcome", "data_subset",
     "specification_curve",
@@ -80,9 +85,41 @@ def findings_of(inputs):
     }
 
 
+def card_of(partition, inputs):
+    """The decision card of a study, as the ledger reads it."""
+    study, plan = inputs.study, plan_methods(inputs.study)
+    summary = summarise(plan, inputs.estimates, ())
+    verdict = decide(gather(study, (), inputs.estimates, summary, inputs.sensitivity))
+    told = {"partition": partition}
+    parts = CardParts(study, (), plan, inputs.estimates, inputs.sensitivity, summary, verdict, provenance=told)
+    return build_card(parts)
+
+
+def six_months():
+    """The sixth of six months in each of which the same question was asked of other units."""
+    few = ("aipw", "ols", "regression_adjustment")
+    months = {f"2024-{k:02d}": results_of(DESIGNS["confounded_smooth"](300, k)[0], few, ()) for k in range(1, 7)}
+    last, inputs = months.popitem()
+    cards = [card_of(f"general|{month}", held) for month, held in months.items()]
+    summary = summarise(plan_methods(inputs.study), inputs.estimates, ())
+    return replace(inputs, findings={"history": own_history(cards, inputs.study, summary, last)})
+
+
+def all_domains():
+    """A sample study with the network of all of them."""
+    cards = {name: card_of(f"{name}|2025-01", inputs_of(name)) for name in SAMPLES}
+    nodes, edges = build_network({name: build_history([card]) for name, card in cards.items()})
+    network = {"nodes": nodes.to_dict("records"), "edges": edges.to_dict("records")}
+    return Inputs(inputs_of("retail").study, findings={"domain_network": network})
+
+
 @cache
 def inputs_of(name):
-    """The inputs of a sample study, or of a simulated design with about 400 rows."""
+    """The inputs of a sample study, of a simulated design with about 400 rows, or with what a ledger adds."""
+    if name == "six_months":
+        return six_months()
+    if name == "all_domains":
+        return all_domains()
     if name in SAMPLES:
         return results_of(sample(name))
     return results_of(DESIGNS[name](800 if name in ("one_treated_unit", "fuzzy_cutoff") else 400, 7)[0])

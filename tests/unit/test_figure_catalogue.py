@@ -19,7 +19,7 @@ from cqox_assets.simulate.designs import DESIGNS
 from cqox_assets.spec import Drawing, FigureSpec, Inputs
 from cqox_assets.study import Role
 from tests.unit.figure_checks import problems
-from tests.unit.figure_studies import SAMPLES, SIMULATED, inputs_of, results_of
+from tests.unit.figure_studies import LEDGER, SAMPLES, SIMULATED, inputs_of, results_of
 
 FIGURES = load_figures()
 
@@ -56,7 +56,7 @@ def check(drawings, reasons):
         assert "_" not in reason.partition("'")[0], (name, reason)
 
 
-@pytest.mark.parametrize("study", [*SAMPLES, *SIMULATED])
+@pytest.mark.parametrize("study", [*SAMPLES, *SIMULATED, *LEDGER])
 def test_every_figure_is_drawn_or_says_why(study):
     drawings, reasons = drawn_from(study)
     check(drawings, reasons)
@@ -64,9 +64,7 @@ def test_every_figure_is_drawn_or_says_why(study):
 
 
 def test_every_figure_is_drawn_by_some_study():
-    drawn = {name for study in (*SAMPLES, *SIMULATED) for name in drawn_from(study)[0]}
-    elsewhere = {"ate_animation", "domain_network_graph"}  # several months and all domains: see test_flagship.py
-    assert set(FIGURES) - drawn <= elsewhere
+    assert set(FIGURES) == {name for study in (*SAMPLES, *SIMULATED, *LEDGER) for name in drawn_from(study)[0]}
 
 
 def test_repeated_treatment_and_no_results_give_reasons():

@@ -31,10 +31,13 @@ FIGURES = load_figures()
 FILMS = {
     "allocation_path": "finance", "customer_value": "retail", "learning_gain": "education",
     "spillover_dynamics": "network_trial", "treatment_trajectory": "healthcare",
+    "event_study": "staggered_panel", "parallel_trends": "staggered_panel", "timeseries_panel": "interrupted_series",
+    "panel_matching_effects": "staggered_panel", "synthetic_control_path": "one_treated_unit",
+    "its_segments": "interrupted_series",
 }  # fmt: skip
 PAGES = {
     "causal_surface_3d": "retail", "cate_landscape_3d": "retail", "policy_manifold_3d": "retail",
-    "network_spillover_3d": "network_trial",
+    "network_spillover_3d": "network_trial", "confounding_contours": "retail",
 }  # fmt: skip
 
 
@@ -54,6 +57,7 @@ def frames_differ(frames):
 @pytest.mark.parametrize(("name", "study"), FILMS.items())
 def test_films_move_and_end_with_the_summary(name, study):
     drawing = FIGURES[name].made(inputs_of(study), "animated")
+    pd.testing.assert_frame_equal(drawing.data, FIGURES[name].made(inputs_of(study)).data)
     made = files.moving_files(drawing)
     picture = Image.open(io.BytesIO(made[".gif"]))
     assert (picture.size, picture.n_frames, picture.info["duration"], picture.info["loop"]) == ((800, 600), 30, 200, 0)
@@ -264,3 +268,4 @@ def test_a_redrawn_figure_that_is_not_drawn_leaves_no_film(tmp_path):
     assert draw_moving(spec, inputs_of("policy"), reports, partition).status == "not_drawn"
     left = {path.suffix for path in (tmp_path / "retail/2025-01/figures").iterdir() if path.is_file()}
     assert left == {".png", ".svg", ".parquet"}
+    assert not list((tmp_path / "retail/2025-01/figures").rglob("[0-9][0-9].png"))
