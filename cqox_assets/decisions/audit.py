@@ -2,7 +2,8 @@
 
 ``python -m cqox_assets.decisions.audit verify PATH ...`` checks records; a path is an `audit.jsonl` or a folder of
 reports. The count and the last hash that the warehouse keeps of each record are compared too, so that lines taken off
-its end are noticed.
+its end are noticed, and so is a record that is no longer there. The card beside a record must be the one that was
+recorded last.
 """
 
 import argparse
@@ -153,6 +154,29 @@ def _kept(folder: Path, warehouse: Path | None) -> dict[str, Any] | None:
     return stored_head(place, f"{folder.parent.name}|{folder.name}") if place.is_dir() else None
 
 
+def _gone(path: Path, warehouse: Path | None) -> list[Path]:
+    """Return the records below a folder of reports that the warehouse knows and that are not there."""
+    for root in (path, path.parent, path.parent.parent):
+        kept = sorted(((warehouse or root.parent / "warehouse") / "decisions" / "audit_record").glob("*/*"))
+        known = [root / folder.parent.name / folder.name for folder in kept if folder.is_dir()]
+        inside = [folder for folder in known if folder == path or path in folder.parents]
+        # Of a folder of one domain or period, the root is further up.
+        if inside and (root != path or any(folder.parent.is_dir() for folder in inside)):
+            return [folder / FILE for folder in inside if not (folder / FILE).exists()]
+    return []
+
+
+def other_card(content: bytes, card: Path) -> Break | None:
+    """Return a break if the card beside a record is not the one that was recorded last."""
+    lines = content.splitlines()
+    recorded = json.loads(lines[-1]).get("card_sha256") if lines else None
+    if not recorded or not card.exists() or hashlib.sha256(card.read_bytes()).hexdigest() == recorded:
+        return None
+    return Break(
+        len(lines), f"{card.name} is not the card that was recorded; it was changed, or made again and not recorded"
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Verify records; return 0 if all hold, 1 if one is broken, 2 if none is found or one cannot be read."""
     parser = argparse.ArgumentParser(prog="python -m cqox_assets.decisions.audit")
@@ -166,7 +190,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options = parser.parse_args(arguments)
     records, worst = _records(options.paths), 0
-    if not records:
+    gone = [file for name in options.paths for file in _gone(Path(name).absolute(), options.warehouse)]
+    for file in gone:
+        print(f"{file}: the record is not there, though the warehouse knows it")
+        worst = 1
+    if not records and not gone:
         print(f"no {FILE} below {', '.join(options.paths)}", file=sys.stderr)
         return 2
     for path in records:
@@ -177,6 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             worst = 2
             continue
         found = verify(content, _kept(path.absolute().parent, options.warehouse))
+        found = found or other_card(content, path.with_name("decision_card.json"))
         entries = len(content.splitlines())
         print(f"{path}: {f'broken at {found}' if found else f'unbroken, {entries} entries'}")
         worst = max(worst, 1 if found else 0)

@@ -10,7 +10,7 @@ from cqox_assets.decisions.quality import guardrail_reasons, quality_reasons, se
 from cqox_assets.decisions.verdict import CANARY, GO, HOLD, SEVERITY, Reason, Verdict
 from cqox_assets.declaration import Override
 from cqox_assets.synthesis._helpers import normal_quantile
-from cqox_assets.wording import short, with_unit
+from cqox_assets.wording import share, short, with_unit
 
 
 def decide(evidence: Evidence) -> Verdict:
@@ -45,7 +45,7 @@ def decide(evidence: Evidence) -> Verdict:
     return Verdict(
         verdict=verdict,
         reasons=tuple(reasons),
-        recommendation=_recommendation(verdict, by_contrast, reasons),
+        recommendation=_recommendation(verdict, by_contrast, reasons, evidence),
         confidence_level=_confidence(evidence, [*quality, *best], agreeing),
         key_findings=_findings(evidence, reasons),
         by_contrast=by_contrast,
@@ -142,12 +142,16 @@ def _agreement_reasons(target: Target) -> list[Reason]:
     return []
 
 
-def _recommendation(verdict: str, by_contrast: dict[str, str], reasons: list[Reason]) -> Said:
+def _recommendation(verdict: str, by_contrast: dict[str, str], reasons: list[Reason], evidence: Evidence) -> Said:
     here = [contrast for contrast, own in by_contrast.items() if own == verdict]
     some = len(by_contrast) > 1 and len(here) < len(by_contrast)
     first = next((reason for reason in reasons if reason.allows == verdict), None)
     because = say("because", sentence=first.sentence) if first is not None and verdict != GO else ""
-    return say(verdict.lower(), which=say("which", arms=listing(here)) if some else "", because=because)
+    which = say("which", arms=listing(here)) if some else ""
+    limited = [item for item in evidence.net_benefits if item.contrast in here and item.affordable < 1]
+    if verdict == GO and len(limited) == len(here) == 1:
+        return say("go_within", which=which, share=share(limited[0].coverage))
+    return say(verdict.lower(), which=which, because=because)
 
 
 def _confidence(evidence: Evidence, common: list[Reason], agreements: list[Reason]) -> str:

@@ -38,6 +38,7 @@ HISTORY_COLUMNS: Mapping[str, str] = {
     "p_value": "float64",
     "null": "float64",
     "rows": "float64",
+    "decides": "str",
     "verdict": "str",
     "fingerprint": "str",
     "previous_verdict": "str",
@@ -73,7 +74,7 @@ def build_history(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     -------
     DataFrame
         Columns of `HISTORY_COLUMNS`, sorted by question and period. `kind` is `estimate`, or `consensus` for the
-        card's own summary. `change` is the estimate less that of the previous period which answers the same question.
+        card's own summary; `decides` is `yes` where the verdict rests on it. `change` is the estimate less that of the previous period which answers the same question.
     `previous_verdict` is that of the domain's period before, and `verdict_change` says whether and why it changed.
 
     Notes
@@ -304,7 +305,10 @@ def _card_rows(card: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         for effect in answer.get("effects") or [answer]
     ]
     effects += [
-        ({"kind": "consensus", "estimator": "consensus"}, {**group, "estimate": group.get("consensus")})
+        (
+            {"kind": "consensus", "estimator": "consensus", "decides": "yes" if group.get("preferred") else ""},
+            {**group, "estimate": group.get("consensus")},
+        )
         for group in _groups(card.get("synthesis") or card.get("summary"))
     ]
     for source, effect in effects:

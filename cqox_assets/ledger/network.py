@@ -50,8 +50,8 @@ def build_network(histories: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame, 
     Returns
     -------
     nodes : DataFrame
-        One row per domain: its latest period, and of the question with the most estimators in that period the
-        consensus effect, its uncertainty, the verdict and the rows. `source` says where the effect comes from: the
+        One row per domain: its latest period, and of the question that the verdict of that period rests on (where the
+        card does not say, of the one with the most estimators) the consensus effect, its uncertainty, the verdict and the rows. `source` says where the effect comes from: the
         card's consensus or, where the card has none, the median of so many estimators (then without uncertainty).
         `cluster` numbers the groups of domains that share more effects among one another than with the others.
     edges : DataFrame
@@ -118,6 +118,7 @@ def _effects(group: pd.DataFrame) -> pd.DataFrame:
         consensus = part[part["kind"] == "consensus"]
         first = (consensus if len(consensus) else part).iloc[0]
         row = {"period": period, "estimators": len(estimates), "verdict": first["verdict"], "rows": first["rows"]}
+        row["decides"] = first.get("decides") == "yes"  # a history of an earlier version does not say
         if len(consensus):
             told = {name: first[name] for name in ("estimate", "std_error", "low", "high")}
             rows.append({**row, **told, "source": "consensus of the card"})
@@ -138,7 +139,14 @@ def _effects(group: pd.DataFrame) -> pd.DataFrame:
 def _node(domain: str, history: pd.DataFrame, lines: list[_Line]) -> dict[str, Any]:
     period = max(str(line.latest["period"]) for line in lines)
     current = [line for line in lines if line.latest["period"] == period]
-    line = max(current, key=lambda one: (one.latest["source"].startswith("consensus"), one.latest["estimators"]))
+    line = max(
+        current,
+        key=lambda one: (
+            one.latest["decides"],
+            one.latest["source"].startswith("consensus"),
+            one.latest["estimators"],
+        ),
+    )
     latest = line.latest
     return {
         "domain": domain,

@@ -11,6 +11,8 @@ from cqox_assets.sensitivity._refit import AGAIN, RefitParams, check, effects_ta
 from cqox_assets.spec import Context, SensitivitySpec
 from cqox_assets.study import Role, Study
 
+_AS_LARGE = 0.75
+
 
 def run(study: Study, estimate: EffectEstimate, params: RefitParams, context: Context) -> SensitivityResult | Refusal:
     """Estimate the effect on each column of the role `pre_outcome`, which is no covariate meanwhile.
@@ -18,7 +20,8 @@ def run(study: Study, estimate: EffectEstimate, params: RefitParams, context: Co
     Notes
     -----
     A placebo effect says that the groups still differ where they cannot (Lipsitch, Tchetgen Tchetgen & Cohen 2010,
-    doi:10.1097/EDE.0b013e3181d61eeb). Judged is the largest effect, with Bonferroni's correction.
+    doi:10.1097/EDE.0b013e3181d61eeb). Judged is the largest effect, with Bonferroni's correction; it fails where it is
+    nearly as large as the effect itself, in standard deviations of each outcome, and so explains it away.
     """
     refusal = check(SPEC, estimate, context)
     if refusal is not None:
@@ -38,12 +41,16 @@ def run(study: Study, estimate: EffectEstimate, params: RefitParams, context: Co
     worst = int(ratios.argmax())
     effect = found.effects[worst]
     p = min(1.0, (effect.p_value if effect.p_value is not None else float(not excludes(effect))) * len(names))
-    status = Status.WARN if p < 1 - params.level else Status.PASS
     label = study.label(names[worst])
     meaning = (
         f"On '{label}', measured before the treatment, the estimator finds {effect.estimate:.4g}, {ratios[worst]:.1f} "
         f"standard errors from none (p {p:.3g} for {len(names)} such outcome{'s' if len(names) > 1 else ''})."
     )
+    status = Status.PASS
+    if p < 1 - params.level:
+        share = _share_of_effect(study, estimate, effect.estimate, names[worst])
+        status = Status.WARN if share < _AS_LARGE else Status.FAIL
+        meaning = f"{meaning[:-1]}; that is {share:.0%} of the effect itself, each in standard deviations."
     advice = (
         "The groups do not differ where they cannot."
         if status is Status.PASS
@@ -54,6 +61,13 @@ def run(study: Study, estimate: EffectEstimate, params: RefitParams, context: Co
         SPEC, study, estimate, float(ratios[worst]), "standard errors of the largest placebo effect", status,
         (meaning, advice), table,
     )  # fmt: skip
+
+
+def _share_of_effect(study: Study, estimate: EffectEstimate, placebo: float, name: str) -> float:
+    """Return how large a placebo effect is beside the effect, each in standard deviations of its outcome."""
+    own, other = (float(np.nanstd(study.frame[column])) for column in (study.name(Role.OUTCOME), name))
+    size = abs(estimate.estimate - estimate.headline.null) / own if own > 0 else 0.0
+    return abs(placebo) / other / size if size > 0 and other > 0 else np.inf
 
 
 def _of(study: Study, name: str) -> Study:

@@ -1,5 +1,6 @@
 """The audit chain shows every change."""
 
+import hashlib
 import json
 from types import SimpleNamespace
 
@@ -192,3 +193,31 @@ def test_nothing_is_written_twice(tmp_path):
     assert (tmp_path / "a" / "audit.jsonl").read_bytes() == b"one\ntwo\n"
     assert (tmp_path / "a" / "audit.jsonl").stat().st_ino == place
     assert reports.read("a/nothing") is None
+
+
+def test_a_record_that_is_gone_is_noticed_among_others(chain, tmp_path, capsys):
+    for period in ("2025-01", "2025-02"):
+        (tmp_path / "warehouse" / "decisions" / "audit_record" / "policy" / period).mkdir(parents=True)
+        folder = tmp_path / "reports" / "policy" / period
+        folder.mkdir(parents=True)
+        (folder / FILE).write_bytes(b"")
+    reports = tmp_path / "reports"
+    (reports / "policy" / "2025-02" / FILE).unlink()
+    for place in (reports, reports / "policy", reports / "policy" / "2025-02"):
+        assert main(["verify", str(place)]) == 1
+        assert f"2025-02/{FILE}: the record is not there" in capsys.readouterr().out
+    assert main(["verify", str(reports / "policy" / "2025-01")]) == 0
+    assert main(["verify", str(reports), "--warehouse", str(tmp_path / "warehouse")]) == 1
+
+
+def test_the_card_must_be_the_one_that_was_recorded(tmp_path, capsys):
+    card = b'{"verdict": "HOLD"}'
+    folder = tmp_path / "policy" / "2025-01"
+    folder.mkdir(parents=True)
+    facts = {"event": "decided", "verdict": "HOLD", "card_sha256": hashlib.sha256(card).hexdigest()}
+    (folder / FILE).write_bytes(to_lines([link(facts, GENESIS)]))
+    (folder / "decision_card.json").write_bytes(card)
+    assert main(["verify", str(folder)]) == 0
+    (folder / "decision_card.json").write_bytes(card.replace(b"HOLD", b"GO"))
+    assert main(["verify", str(folder)]) == 1
+    assert "not the card that was recorded" in capsys.readouterr().out

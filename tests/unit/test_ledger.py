@@ -266,3 +266,18 @@ def test_the_network_is_plain_json():
     nodes, edges = build_network({"a": months("a", [1.0, 2.0, 3.0]), "b": months("b", [2.0, 1.0, 0.0])})
     text = to_text({"nodes": nodes.to_dict("records"), "edges": edges.to_dict("records")})
     assert json.loads(text)["edges"][0]["correlation"] == pytest.approx(-1.0)
+
+
+def test_a_domain_shows_the_effect_that_its_verdict_rests_on():
+    """The average that most estimators answer is not what a design at a cutoff decides by."""
+    groups = [*consensus(5.0)["groups"], *consensus(2.0, estimand="LATE")["groups"]]
+    groups[1]["preferred"] = True
+    made = card(
+        "finance|2025-01", answer("ols"), answer("ipw"), answer("rd", estimand="LATE"), synthesis={"groups": groups}
+    )
+    history = build_history([made])
+    assert history.loc[history["decides"] == "yes", "estimate"].tolist() == [2.0]
+    nodes, _ = build_network({"finance": history})
+    assert (nodes.loc[0, "series"], nodes.loc[0, "effect"]) == ("LATE of coupon on sales", 2.0)
+    earlier, _ = build_network({"finance": history.drop(columns="decides")})
+    assert earlier.loc[0, "effect"] == 5.0  # a history of an earlier version does not say

@@ -323,3 +323,18 @@ def test_a_few_refits_certify_nothing() -> None:
     assert (
         "as rarely by mistake as it promises" in ask("null_certification", table, estimated(table), refits=60).implies
     )
+
+
+def test_groups_that_differed_before_by_as_much_as_the_effect_fail() -> None:
+    """Nothing but what was there before the treatment makes this effect."""
+    generator = np.random.default_rng(9)
+    x, u, first, second = generator.standard_normal((4, 1200))
+    d = (generator.random(1200) < 1 / (1 + np.exp(-x - 2 * u))) * 1
+    table = pd.DataFrame({"x": x, "d": d, "before": x + 2 * u + first, "y": x + 2 * u + second})
+    roles = {"outcome": "y", "treatment": "d", "covariates": ["x"], "pre_outcome": "before"}
+    found = ask("placebo_outcome", table, estimated(table, roles=roles), roles)
+    assert found.status is Status.FAIL
+    assert "of the effect itself" in found.meaning
+    table["y"] += 10 * d
+    smaller = ask("placebo_outcome", table, estimated(table, roles=roles), roles)
+    assert smaller.status is Status.WARN

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cqox_assets.decisions.evidence import Evidence, Gate, Question, Target, gather
+from cqox_assets.decisions.net_benefit import NetBenefit
 from cqox_assets.decisions.rule import decide
 from cqox_assets.decisions.verdict import SEVERITY, Verdict
 from cqox_assets.declaration import Declaration, Guardrail, Money
@@ -306,3 +307,11 @@ def test_a_rejection_says_why():
     why = "The analysis does not stand after 2 rounds: Overlap fails: 0.4. Many units have no counterpart."
     found = decide(replace(evidence(), critique="reject", review=why))
     assert any(why in reason.sentence for reason in found.reasons)
+
+
+def test_a_roll_out_reaches_no_further_than_the_budget():
+    paid = NetBenefit("b - a", 50.0, 40.0, 60.0, 0.13, 3.0, 4.0, "EUR", 5.0, budget=10.0, affordable=0.13)
+    found = decide(evidence(net_benefits=(paid,)))
+    assert found.verdict == "GO"
+    assert "to the 13% with the highest predicted gain that the budget pays for" in found.recommendation
+    assert "Roll out, and" in decide(evidence(net_benefits=(replace(paid, affordable=1.0),))).recommendation
