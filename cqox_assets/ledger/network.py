@@ -51,7 +51,8 @@ def build_network(histories: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame, 
     -------
     nodes : DataFrame
         One row per domain: its latest period, and of the question that the verdict of that period rests on (where the
-        card does not say, of the one with the most estimators) the consensus effect, its uncertainty, the verdict and the rows. `source` says where the effect comes from: the
+        card does not say, of the one with the most estimators) the consensus effect, its uncertainty, the
+        verdict and the rows. `source` says where the effect comes from: the
         card's consensus or, where the card has none, the median of so many estimators (then without uncertainty).
         `cluster` numbers the groups of domains that share more effects among one another than with the others.
     edges : DataFrame
