@@ -10,9 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from cqox_assets.catalog import load_estimators, load_figures, load_sensitivities
+from cqox_assets.decisions.rule import decide
 from cqox_assets.decisions.schema import SCHEMA
 from cqox_assets.measures import MEASURES
 from cqox_assets.spec import CommonParams
+from cqox_assets.synthesis import counterfactual, policy
+from cqox_assets.synthesis.critique import RULES
+from cqox_assets.synthesis.effect_summary import FORMULA
+from cqox_assets.synthesis.quality_score import FORMULAS
+from cqox_assets.synthesis.remedies import MOST_ROUNDS, REMEDIES
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from estimator_pages import page
@@ -102,6 +108,38 @@ def render() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+def decision_page() -> str:
+    """Return the page that says by which formulas a decision is made; the card holds them too."""
+    notes = (decide.__doc__ or "").partition("-----")[2]
+    asked = load_sensitivities().values()
+    lines = [
+        "# How a decision is made",
+        "",
+        "Written by `make docs` from the code; change the code, not this page.",
+        "",
+    ]
+    lines += ["## The rule", "", " ".join(notes.split()), ""]
+    lines += ["## Consensus of the estimators", "", f"{FORMULA}.", ""]
+    lines += ["## Quality score", ""]
+    lines += table(("axis or part", "computed as"), ((f"`{name}`", text) for name, text in FORMULAS.items()))
+    lines += ["## Review", "", RULES, "", f"Remedies, fixed beforehand, at most {MOST_ROUNDS} in turn:", ""]
+    lines += table(
+        ("remedy", "what it does", "answers to"),
+        ((f"`{item.name}`", item.title, words(sorted(item.answers))) for item in REMEDIES),
+    )
+    lines += ["## Sensitivity", "", "CPU seconds are those that a question may take for all estimates together.", ""]
+    lines += table(
+        ("question", "where it passes", "where it does not", "estimates", "CPU s"),
+        (
+            (f"`{item.name}`", item.holds, item.breaks, item.most or "all", item.budget_seconds or "no limit")
+            for item in asked
+        ),
+    )
+    lines += ["## Counterfactual systems", "", f"{counterfactual.METHOD}.", ""]
+    lines += ["## Policy and money", "", f"{policy.METHOD}.", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
 def short_tables() -> dict[str, list[str]]:
     """Return the tables that README shows, by the name of their place."""
     rows = [
@@ -141,6 +179,7 @@ def pages() -> dict[Path, str]:
     """Return every generated page with its text."""
     readme, folder = ROOT / "README.md", ROOT / "docs" / "estimators"
     found = {ROOT / "docs" / "catalogue.md": render(), readme: fill(readme.read_text(encoding="utf-8"))}
+    found[ROOT / "docs" / "decisions.md"] = decision_page()
     found[ROOT / "docs" / SCHEMA.name] = SCHEMA.read_text(encoding="utf-8")
     for name, item in load_estimators().items():
         own = parameters(item.params) if item.params is not CommonParams else []

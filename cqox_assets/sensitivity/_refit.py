@@ -87,7 +87,8 @@ def refit(
     started, effects, asked, complete = time.process_time(), [], 0, True
     given = {name: value for name, value in estimate.provenance.get("params", {}).items() if value is not None}
     for study in studies:
-        if context.left() <= 0 and asked >= FEWEST:
+        usual = (time.process_time() - started) / max(asked, 1)
+        if context.left() <= usual / 2 and asked >= FEWEST:  # no refit is begun that would mostly be over the budget
             complete = False
             break
         asked += 1

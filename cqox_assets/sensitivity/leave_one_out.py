@@ -110,5 +110,5 @@ SPEC = SensitivitySpec(
     reference="Belsley, Kuh & Welsch 1980, doi:10.1002/0471725153",
     params=RefitParams,
     most=2,
-    budget_seconds=0.75,
+    budget_seconds=0.6,
 )

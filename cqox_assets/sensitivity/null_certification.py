@@ -90,5 +90,5 @@ SPEC = SensitivitySpec(
     reference="Young 2019, doi:10.1093/qje/qjy029",
     params=CertificationParams,
     most=2,
-    budget_seconds=1.5,
+    budget_seconds=1.2,
 )

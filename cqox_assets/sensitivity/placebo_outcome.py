@@ -89,5 +89,5 @@ SPEC = SensitivitySpec(
     reference="Lipsitch, Tchetgen Tchetgen & Cohen 2010, doi:10.1097/EDE.0b013e3181d61eeb",
     params=RefitParams,
     most=2,
-    budget_seconds=0.75,
+    budget_seconds=0.6,
 )

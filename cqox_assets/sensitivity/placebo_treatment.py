@@ -67,5 +67,5 @@ SPEC = SensitivitySpec(
     reference="Eggers, Tunon & Dafoe 2024, doi:10.1111/ajps.12818",
     params=RefitParams,
     most=2,
-    budget_seconds=0.75,
+    budget_seconds=0.6,
 )

@@ -67,5 +67,5 @@ SPEC = SensitivitySpec(
     reference="Sharma & Kiciman 2020, doi:10.48550/arXiv.2011.04216",
     params=RefitParams,
     most=2,
-    budget_seconds=0.75,
+    budget_seconds=0.6,
 )

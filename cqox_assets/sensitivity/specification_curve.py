@@ -213,5 +213,5 @@ SPEC = SensitivitySpec(
     reference="Simonsohn, Simmons & Nelson 2020, doi:10.1038/s41562-020-0912-z",
     params=CurveParams,
     most=1,
-    budget_seconds=1.5,
+    budget_seconds=1.2,
 )

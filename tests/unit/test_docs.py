@@ -69,3 +69,12 @@ def test_no_reference_number_is_missed():
         "rd_sharp",
         "callaway_santanna",
     }
+
+
+def test_the_page_of_decisions_has_every_formula():
+    from cqox_assets.catalog import load_sensitivities
+    from cqox_assets.synthesis.quality_score import FORMULAS
+
+    page = (ROOT / "docs" / "decisions.md").read_text("utf-8")
+    for text in (*FORMULAS.values(), *(spec.holds for spec in load_sensitivities().values())):
+        assert text in page
