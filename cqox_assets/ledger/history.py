@@ -74,10 +74,10 @@ def build_history(cards: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
     -------
     DataFrame
         Columns of `HISTORY_COLUMNS`, sorted by question and period. `kind` is `estimate`, or `consensus` for the
-            card's own summary; `decides` is `yes` where the verdict rests on it. `change` is the estimate less that of the
+        card's own summary; `decides` is `yes` where the verdict rests on it. `change` is the estimate less that of the
         previous period which answers the same question. `previous_verdict` is that of the domain's period before, and
         `verdict_change` says whether and why it changed.
-    
+
     Notes
     -----
     The standard error of a change is the root of the sum of both variances: periods hold different rows, and where
