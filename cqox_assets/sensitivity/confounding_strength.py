@@ -27,7 +27,7 @@ def run(study: Study, estimate: EffectEstimate, params: CommonParams, context: C
 
     fits = estimate.estimand in SPEC.applies_to and confoundable(estimate)
     if not fits or estimate.headline.scale != "difference":
-        reason = f"the {estimate.estimand} of {estimate.estimator} does not rest on unconfounded treatment"
+        reason = f"the {estimate.estimand} of '{estimate.estimator}' does not rest on unconfounded treatment"
         return Refusal(SPEC.name, "not_applicable", reason, f"ask it about {', '.join(SPEC.applies_to)}")
     fingerprint, study = study.fingerprint, study.studied()
     if study.treatment_kind is TreatmentKind.CATEGORICAL:

@@ -131,7 +131,7 @@ def run(study: Study, estimate: EffectEstimate, params: CommonParams, context: C
     """Answer for the estimate's headline; the table holds every effect that a confounder could explain away."""
     if estimate.estimand not in SPEC.applies_to or not confoundable(estimate):
         return Refusal(
-            SPEC.name, "not_applicable", f"the {estimate.estimand} of {estimate.estimator} does not rest on "
+            SPEC.name, "not_applicable", f"the {estimate.estimand} of '{estimate.estimator}' does not rest on "
             "unconfounded treatment", f"ask for it on an estimate of {', '.join(SPEC.applies_to)}",
         )  # fmt: skip
     fingerprint, study = study.fingerprint, study.studied()

@@ -75,7 +75,7 @@ def run(
     Chernozhukov et al. 2022, doi:10.3386/w30302).
     """
     if estimate.estimand not in SPEC.applies_to or not confoundable(estimate):
-        reason = f"the {estimate.estimand} of {estimate.estimator} does not rest on unconfounded treatment"
+        reason = f"the {estimate.estimand} of '{estimate.estimator}' does not rest on unconfounded treatment"
         return _refuse("not_applicable", reason, f"ask about an estimate of {', '.join(SPEC.applies_to)}")
     fingerprint, study = study.fingerprint, study.studied()
     parts = list(study.contrasts()) if study.treatment_kind is not TreatmentKind.CONTINUOUS else [("", study)]
