@@ -60,6 +60,11 @@ def side_colours(study: Study, cutoff: float) -> dict[str, str]:
     return {"left": reference if treated_right else arm, "right": arm if treated_right else reference}
 
 
+def p_value(value: float) -> str:
+    """Return a p-value as a caption says it; none is zero."""
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3g}"
+
+
 def percent(level: float) -> str:
     """Return a confidence level in words, such as 95%."""
     return f"{level:.0%}" if abs(level * 100 - round(level * 100)) < 1e-9 else f"{level:.1%}"

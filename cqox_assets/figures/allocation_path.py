@@ -13,6 +13,8 @@ from cqox_assets.result import Findings
 from cqox_assets.spec import Drawing, FigureSpec, Inputs
 from cqox_assets.wording import money, short
 
+_LONG = 1e11  # from here three amounts in full do not fit above the axes
+
 
 def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     """Draw the value of treating a share with its interval; the film adds the units in order."""
@@ -58,6 +60,8 @@ def _said(row: Any, unit: str) -> str:
 
 
 def _amount(value: float, unit: str) -> str:
+    if abs(value) >= _LONG:
+        return f"{value:.3g} {unit}"
     return money(value, unit) if len(unit) == 3 and unit.isupper() else short(value)
 
 

@@ -86,7 +86,8 @@ def _ranked(axis: Any, item: UnitEffects) -> str:
     axis.set_xlabel("units from the lowest to the highest effect")
     axis.set_ylabel(theme.shorten(words.effect(item.study, cells=24), 34))
     clear = float(((rows["low"] > 0) | (rows["high"] < 0)).mean())
-    return f" In the middle, effects with pointwise intervals: {clear:.0%} of the units have one off zero."
+    drawn = f" ({len(picked):,} of {len(rows):,}, evenly spaced in their order)" if len(picked) < len(rows) else ""
+    return f" In the middle, effects with pointwise intervals{drawn}: {clear:.0%} of the units have one off zero."
 
 
 def _words_of(item: UnitEffects) -> str:

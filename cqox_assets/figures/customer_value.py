@@ -73,8 +73,9 @@ def _paint(axis: Any, data: pd.DataFrame, share: float, inputs: Inputs) -> None:
     count = max(1, math.floor(done + 1e-9))
     total = float(data["net_benefit_total"].head(count).sum()) if "net_benefit_total" in data else math.nan
     if math.isfinite(total):
-        axis.text(0, 1.02, f"first {count} of {len(data)} segments together: {total:,.0f}", transform=axis.transAxes,
-                  fontsize=9.5, color=theme.INK, va="bottom")  # fmt: skip
+        unit = inputs.findings["policy_value"].content["unit"] or ""
+        said = f"first {count} of {len(data)} segments together: {with_unit(total, unit)}"
+        axis.text(0, 1.02, said, transform=axis.transAxes, fontsize=9.5, color=theme.INK, va="bottom")
 
 
 SPEC = FigureSpec(

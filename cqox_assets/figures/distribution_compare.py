@@ -26,7 +26,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     if len(samples) < 2:
         raise NotDrawnError("fewer than two arms have rows to compare")
     every = np.concatenate(list(samples.values()))
-    edges, beyond = marks.bins_of(every)
+    edges, _ = marks.bins_of(every)
     figure, (top, bottom) = theme.panels(2, 7.2, 5.6, [1, 1])
     theme.title(figure, "Outcome by arm")
     places = np.linspace(edges[0], edges[-1], 201)
@@ -46,7 +46,7 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
                           for arm, values in samples.items()])  # fmt: skip
     data = pd.concat(frames, ignore_index=True)
     more = f" {len(study.arms) - len(samples)} arms are not drawn." if len(study.arms) > len(samples) else ""
-    outside = f" {beyond:,} values lie outside the picture." if beyond else ""
+    outside = marks.outside(every, (float(edges[0]), float(edges[-1])))
     caption = f"{said} As observed, without adjustment for covariates.{outside}{more}"
     return Drawing(figure, data, caption, f"Histograms and cumulative shares of the outcome by arm. {caption}")
 
@@ -67,8 +67,8 @@ def _distances(axis: Any, samples: dict[str, np.ndarray], study: Study) -> str:
         ends = [float(cumulative(samples[name], np.array([found.at]))[0]) for name in (reference, arm)]
         axis.plot([found.at] * 2, ends, color=theme.arm_colour(study.arms, arm), linewidth=2.4, zorder=5,
                   solid_capstyle="butt", linestyle=(0, (1, 1)))  # fmt: skip
-        tiny = "p < 0.001" if found.p_value < 0.001 else f"p = {found.p_value:.3g}"
-        parts.append(f"{arm} against {reference}: Kolmogorov-Smirnov distance {found.distance:.3f} ({tiny})")
+        size = f"{found.distance:.3f} ({words.p_value(found.p_value)})"
+        parts.append(f"{arm} against {reference}: Kolmogorov-Smirnov distance {size}")
     return f"{'; '.join(parts)}; dotted where it is reached."
 
 

@@ -41,7 +41,7 @@ def _caption(study: Study, answer: EffectEstimate) -> str:
     rows = answer.tables["event_study"]
     early, late = rows[rows["event_time"] < 0], rows[rows["event_time"] >= 0]
     test = answer.diagnostic("pretrend_p")
-    said = "could not be tested" if test is None or test.value is None else f"have joint p = {test.value:.3g}"
+    said = "could not be tested" if test is None or test.value is None else f"have joint {words.p_value(test.value)}"
     clear = 0
     if {"band_low", "band_high"} <= set(rows):
         clear = int(((late["band_low"] > 0) | (late["band_high"] < 0)).sum())

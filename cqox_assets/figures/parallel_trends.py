@@ -64,8 +64,10 @@ def _caption(inputs: Inputs, groups: int, kept: int) -> str:
     test = " No test of the earlier periods could be computed."
     if found is not None and found[1] is not None:
         verdict = "may have moved alike" if (found[1].value or 0) > 0.05 else "did not move alike"
-        test = f" The joint test of the earlier periods by {words.estimator(found[0])} has p = {found[1].value:.3g}: " \
-               f"the groups {verdict} before treatment."  # fmt: skip
+        test = (
+            f" The joint test of the earlier periods by {words.estimator(found[0])} has "
+            f"{words.p_value(found[1].value or 0.0)}: the groups {verdict} before treatment."
+        )
     more = f" The {kept} largest of {groups} groups are drawn." if groups > kept else ""
     return f"{groups} groups by first treated period, dots mark it; bands are 95% intervals of the means.{test}{more}"
 

@@ -50,7 +50,8 @@ def draw(inputs: Inputs, form: str = "2d") -> Drawing:
     beyond = int(len(running) - frame["rows"].sum())
     caption = (
         f"The density is {test['left']:.4g} left and {test['right']:.4g} right of {cutoff:g}; a difference like this "
-        f"has p = {test['p_value']:.3g}{held} when nobody chooses a side. {beyond:,} rows lie outside the picture."
+        f"has {words.p_value(test['p_value'])}{held} when nobody chooses a side. {beyond:,} rows lie outside the "
+        "picture."
     )
     data = frame.assign(at_cutoff=frame["side"].map({side: float(test[side]) for side in ("left", "right")}))
     return Drawing(figure, data, caption, f"Histogram of the running variable, split at the cutoff. {caption}")

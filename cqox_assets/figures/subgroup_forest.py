@@ -79,7 +79,7 @@ def _words_of(item: UnitEffects, table: pd.DataFrame) -> str:
         name = min(known, key=lambda key: known[key])
         p = min(1.0, known[name] * len(known))
         many = f", corrected for {len(known)} tests" if len(known) > 1 else ""
-        test = f" Strongest difference by {name}: p = {p:.3g}{many}."
+        test = f" Strongest difference by {name}: {words.p_value(p)}{many}."
     return (
         f"{item.arm}: from {words.amount(item.study, float(worst['estimate']))} ({worst['label']}) to "
         f"{words.amount(item.study, float(best['estimate']))} ({best['label']}).{test}"

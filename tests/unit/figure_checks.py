@@ -6,7 +6,7 @@ import numpy as np
 
 
 def problems(figure) -> list[str]:
-    """Return what is wrong with a figure: blank, text cut off at the edge, text upon other text."""
+    """Return what is wrong with a figure: blank, text cut off at the edge, upon other text or on another panel."""
     from cqox_assets.figures import _theme as theme
 
     theme.settle(figure)
@@ -24,7 +24,24 @@ def problems(figure) -> list[str]:
             high = min(box.y1, second.y1) - max(box.y0, second.y0)
             if wide > 1.5 and high > 0.22 * min(box.height, second.height):
                 found.append(f"{text!r} upon {other!r}")
-    return found
+    return found + list(_strays(figure))
+
+
+def _strays(figure):
+    """Yield words of one panel that lie on another one: they would be read as that panel's."""
+    renderer = figure.canvas.get_renderer()
+    panels = [axis for axis in figure.axes if axis.get_visible()]
+    for axis in panels:
+        for text in axis.texts:
+            if not text.get_visible() or not text.get_text().strip():
+                continue
+            box = text.get_window_extent(renderer)
+            for other in panels:
+                area = other.get_window_extent(renderer)
+                wide = min(box.x1, area.x1) - max(box.x0, area.x0)
+                high = min(box.y1, area.y1) - max(box.y0, area.y0)
+                if other is not axis and wide > 2 and high > 2:
+                    yield f"{text.get_text()!r} on another panel"
 
 
 def _texts(figure):

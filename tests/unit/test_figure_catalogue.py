@@ -19,7 +19,7 @@ from cqox_assets.simulate.designs import DESIGNS
 from cqox_assets.spec import Drawing, FigureSpec, Inputs
 from cqox_assets.study import Role
 from tests.unit.figure_checks import problems
-from tests.unit.figure_studies import LEDGER, SAMPLES, SIMULATED, inputs_of, results_of
+from tests.unit.figure_studies import LEDGER, SAMPLES, SIMULATED, findings_of, inputs_of, results_of
 
 FIGURES = load_figures()
 
@@ -116,23 +116,62 @@ def one_period(study):
                         {"when": np.ones(len(study))}, Role.TIME)  # fmt: skip
 
 
+def of_domain(study, domain):
+    """The study with money, told in the words of a domain, so that the domain's film is drawn."""
+    money = {"value_per_unit": 1000.0, "cost_per_treatment": 200.0, "currency": "JPY", "budget": 20_000.0}
+    money = study.declaration.money.model_copy(update=money)
+    return replace(study, domain=domain, declaration=study.declaration.model_copy(update={"money": money}))
+
+
+def nine_arms(rows=1200):
+    study = DESIGNS["three_arms"](rows, 3)[0]
+    frame = study.frame.assign(**{study.name(Role.TREATMENT): (np.arange(rows) * 7919 % 9).astype(float)})
+    return replace(study, frame=frame, arms=("control", *(f"a rather long name of arm {k} of nine" for k in range(8))))
+
+
+def scaled(study, factor):
+    return study.with_column("y", factor * study.column(Role.OUTCOME), Role.OUTCOME)
+
+
 BAD = {
-    "constant columns": lambda: with_columns(plain(), {"same": np.ones(260), "none": np.zeros(260)}),
+    "constant columns": lambda: of_domain(with_columns(plain(), {"same": np.ones(260), "none": np.zeros(260)}),
+                                          "healthcare"),
     "200 covariates": lambda: wide(plain(700)),
-    "extreme outliers": lambda: outliers(plain()),
-    "japanese names": lambda: renamed(plain()),
-    "empty groups": lambda: empty_groups(plain()),
+    "extreme outliers": lambda: of_domain(outliers(plain()), "finance"),
+    "japanese names": lambda: of_domain(renamed(wide(plain(700)).take(np.arange(700))), "retail"),
+    "empty groups": lambda: of_domain(empty_groups(plain()), "education"),
     "one period": lambda: one_period(plain()),
     "few rows": lambda: plain(60),
+    "one unit": lambda: plain().take(np.arange(1)),
     "no covariates": lambda: replace(plain(), roles={**plain().roles, Role.COVARIATES: ()}),
-}
+    "nine arms": nine_arms,
+    "tiny outcomes": lambda: scaled(plain(), 1e-9),
+    "constant outcome": lambda: scaled(plain(), 0.0),
+}  # fmt: skip
+
+
+def check_moving(inputs, drawings):
+    """Look at every other form of what was drawn: pages are whole, films are legible when they start and later."""
+    for name in drawings:
+        for form in FIGURES[name].moving:
+            drawing = FIGURES[name].made(inputs, form)
+            pd.testing.assert_frame_equal(drawing.data, drawings[name].data)
+            if drawing.frames is None:
+                assert "Plotly.newPlot" in drawing.page, name
+                assert "NaN" not in drawing.page.rpartition("const held=")[2], name
+            else:
+                assert [problems(drawing.frames(place)) for place in (0, 14)] == [[], []], name
 
 
 @pytest.mark.parametrize("kind", BAD)
 def test_bad_input_gives_a_readable_figure_or_a_reason(kind):
     study = BAD[kind]()
-    names = CHEAP if kind != "200 covariates" else ("aipw", "t_learner", "ols")
-    check(*draw_all(results_of(study, names, ("e_value", "partial_r2"))))
+    names = CHEAP if kind in ("few rows", "empty groups") else ("aipw", "t_learner", "ols")
+    inputs = results_of(study, names, ("e_value", "partial_r2"))
+    inputs = replace(inputs, findings=findings_of(inputs))
+    drawings, reasons = draw_all(inputs)
+    check(drawings, reasons)
+    check_moving(inputs, drawings)
 
 
 def test_infinite_intervals_and_missing_ones_are_drawn():
