@@ -201,7 +201,7 @@ def test_a_source_that_breaks_leaves_no_beginning_of_a_part(proxy, monkeypatch, 
     value(1, 4 * LARGE).frames["rows"].to_parquet(source)
     before = proxy.asked
     monkeypatch.setattr(proxy, "fails", lambda number: number > before + 3)
-    with pytest.raises(OSError, match="nternal"):
+    with pytest.raises(OSError, match="It broke"):
         store.save(folder, Parts("probe", {"n": 1}, {"rows": source}, {"n": 1}))
     monkeypatch.setattr(proxy, "fails", lambda _: False)
     store.save(folder, Parts("probe", {"n": 1}, {"rows": source}, {"n": 1}))
