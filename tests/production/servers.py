@@ -163,6 +163,15 @@ def object_store(bucket: str = "cqox") -> Iterator[dict[str, str]]:
         wait_for(lambda: answers(url), 60)
         request = urllib.request.Request(f"{url}/{bucket}", method="PUT")
         with urllib.request.urlopen(request, timeout=30):
+            _forget_stores()
             yield environment
     finally:
         stop(process)
+        _forget_stores()
+
+
+def _forget_stores() -> None:
+    """Connections that this process keeps would go on asking a server that has been stopped."""
+    import s3fs
+
+    s3fs.S3FileSystem.clear_instance_cache()
