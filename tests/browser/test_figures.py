@@ -16,7 +16,8 @@ from tests.unit.figure_studies import inputs_of
 
 pytestmark = pytest.mark.browser
 NAMES = ("policy_manifold_3d", "customer_value", "covariate_balance")
-EYE = "document.getElementById('drawing')._fullLayout.scene._scene.getCamera().eye"
+# The page draws once its fonts are there.
+EYE = "document.getElementById('drawing')?._fullLayout?.scene?._scene?.getCamera()?.eye"
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def test_a_surface_turns_under_the_mouse(gallery: str, page):
     page.goto(gallery)
     page.get_by_role("link", name="Net benefit by coverage and budget").click()
     page.get_by_role("link", name="Turn and zoom it").click()
-    page.wait_for_function(f"() => document.getElementById('drawing') && {EYE}")
+    page.wait_for_function(f"() => {EYE}")
     before = page.evaluate(EYE)
     box = page.locator("#drawing").bounding_box()
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2

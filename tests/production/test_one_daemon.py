@@ -72,7 +72,7 @@ def test_a_dead_daemon_is_started_again(tmp_path, monkeypatch, capfd):
         stopping.set()
         keeper.join()
     assert "is started again" in capfd.readouterr().out
-    assert started[1].poll() == -signal.SIGTERM
+    assert started[1].wait(30) == -signal.SIGTERM
 
 
 def test_a_process_is_told_from_a_later_one_with_its_number():
